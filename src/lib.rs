@@ -1,0 +1,7 @@
+//! Model Preloader: loads the declared models of an Ollama server, proves them warm, keeps them so, and gates traffic
+//! on the truth.
+//!
+//! A tour in the order in which data flows: `config` reads what is wanted, [`engine`] decides, [`ollama`] does.
+
+pub mod engine;
+pub mod ollama;
