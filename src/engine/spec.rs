@@ -49,7 +49,7 @@ pub struct ModelSpec {
     /// How many times each conversation runs at the same time, one for each of Ollama's slots.
     pub warmup_parallel: usize,
     /// Runner options that the model is loaded with, such as `num_ctx`.
-    pub options: Options,
+    pub options: Arc<Options>,
     /// What to do when the server does not have the model.
     pub pull: PullPolicy,
     /// What to do when the model is resident with other options or another pin than wanted.

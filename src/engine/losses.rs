@@ -1,0 +1,297 @@
+//! What follows when a model is lost or an attempt fails: evidence is gathered, and the next step decided.
+
+use super::instance::{Instance, Phase, Purpose};
+use super::loss::{Evidence, Newcomer, judge};
+use super::request::Resident;
+use super::schedule::backoff;
+use super::snapshot::{LossCause, LossView};
+use super::time::Mono;
+use super::{Effect, Engine, Failure, FailureKind, InstanceId, Notice, ServerId, count};
+use std::sync::Arc;
+
+/// What is left of a lost model.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Gone {
+    /// `/api/ps` does not list it any more.
+    FromList,
+    /// It is listed, but its prompt cache is empty.
+    StillResident,
+    /// It is listed, but its runner does not answer.
+    Silent,
+    /// Requests for it fail; the caller decides what follows.
+    Unusable,
+}
+
+/// Who came and went between two polls.
+pub(super) struct Crowd {
+    newcomers: Vec<Newcomer>,
+    /// Names with another digest than the poll before.
+    names: Vec<Arc<str>>,
+    vanished: usize,
+    stayed: usize,
+}
+
+impl Engine {
+    /// Compares two polls of a server.
+    pub(super) fn crowd(&self, server: ServerId, entries: &[Resident]) -> Crowd {
+        let before = &self.servers[server].resident;
+        let was_there = |entry: &Resident| before.iter().any(|old| old.digest == entry.digest);
+        let newcomers = entries
+            .iter()
+            .filter(|entry| !was_there(entry))
+            .map(|entry| Newcomer {
+                name: Arc::clone(&entry.name),
+                ours: self.is_loaded_by_us(server, entry),
+            })
+            .collect();
+        let stayed = entries.iter().filter(|entry| was_there(entry)).count();
+        Crowd {
+            newcomers,
+            names: entries
+                .iter()
+                .map(|entry| Arc::clone(&entry.name))
+                .collect(),
+            vanished: before.len() - stayed.min(before.len()),
+            stayed,
+        }
+    }
+
+    fn is_loaded_by_us(&self, server: ServerId, entry: &Resident) -> bool {
+        self.on(server)
+            .iter()
+            .map(|id| &self.instances[*id])
+            .any(|instance| {
+                instance.digest.as_ref() == Some(&entry.digest)
+                    && (instance.ours || instance.load.is_some())
+            })
+    }
+
+    pub(super) fn unlisted(&mut self, now: Mono, id: InstanceId, crowd: &Crowd) {
+        let instance = &mut self.instances[id];
+        let before = instance.seen.take();
+        instance.idle_test = None;
+        instance.slow_ping = false;
+        if !instance.drift.is_empty() {
+            instance.drift.clear();
+        }
+        if before.is_some() {
+            instance.touch();
+        }
+        match instance.phase {
+            Phase::Ready | Phase::Verifying | Phase::Unresponsive if instance.load.is_none() => {
+                let evidence = self.gather(
+                    now,
+                    id,
+                    before
+                        .as_ref()
+                        .map(|seen| (seen.view.pinned, seen.view.expires_at)),
+                    crowd,
+                );
+                self.lose(now, id, evidence, Gone::FromList);
+            }
+            Phase::Ready
+            | Phase::Verifying
+            | Phase::Unresponsive
+            | Phase::Waiting
+            | Phase::Loading
+            | Phase::Retrying(_)
+            | Phase::Failed(_)
+            | Phase::Excluded => self.add_newcomers(id, crowd),
+        }
+    }
+
+    fn gather(
+        &self,
+        now: Mono,
+        id: InstanceId,
+        before: Option<(bool, super::UnixMillis)>,
+        crowd: &Crowd,
+    ) -> Evidence {
+        let instance = &self.instances[id];
+        let place = &self.servers[instance.server];
+        let name = &self.models[instance.model].name;
+        let (pinned, expires_at) = before.unwrap_or((true, super::UnixMillis(i64::MAX)));
+        let since_start = i64::try_from(now.since_start().as_millis()).unwrap_or(i64::MAX);
+        let wall = self.epoch.0.saturating_add(since_start);
+        let mut newcomers = crowd.newcomers.clone();
+        if newcomers.is_empty()
+            && let Some(loading) = place.loads.first().filter(|loading| **loading != id)
+        {
+            let other = &self.models[self.instances[*loading].model].name;
+            newcomers.push(Newcomer {
+                name: Arc::clone(other),
+                ours: true,
+            });
+        }
+        Evidence {
+            server_was_down: place.was_down,
+            version_changed: place.version_changed,
+            deleted: place.catalog.is_known() && place.catalog.installed(name).is_none(),
+            updated: crowd
+                .names
+                .iter()
+                .any(|listed| listed.eq_ignore_ascii_case(name)),
+            foreign_expiry: !pinned,
+            expired: expires_at.0 <= wall,
+            repaired_under_ping: instance.ping.is_some(),
+            newcomers,
+            vanished_together: crowd.vanished.saturating_sub(1),
+            stayed: crowd.stayed,
+            ..Evidence::default()
+        }
+    }
+
+    /// A model that took the place appears only once it is loaded, often after the loss was seen.
+    fn add_newcomers(&mut self, id: InstanceId, crowd: &Crowd) {
+        let Some((_, evidence)) = &mut self.instances[id].open_loss else {
+            return;
+        };
+        evidence.newcomers.extend(
+            crowd
+                .newcomers
+                .iter()
+                .filter(|newcomer| !newcomer.ours)
+                .cloned(),
+        );
+        if evidence.is_conclusive() {
+            self.conclude_loss(id);
+        }
+    }
+
+    /// The lost model is listed while our load waits: a client's own reload had taken it away.
+    pub(super) fn note_reload_of_lost(
+        &mut self,
+        id: InstanceId,
+        context: Option<u64>,
+        entry: &Resident,
+    ) {
+        let known = self.instances[id].loaded_context.or(context);
+        let Some((_, evidence)) = &mut self.instances[id].open_loss else {
+            return;
+        };
+        if known.is_some_and(|known| known != entry.context_length) {
+            evidence.reloaded_as =
+                Some(format!("with a context of {}", entry.context_length).into());
+            self.conclude_loss(id);
+        }
+    }
+
+    /// A model that was ready is so no longer; one that was not yet is simply not there.
+    pub(super) fn lose(&mut self, now: Mono, id: InstanceId, evidence: Evidence, gone: Gone) {
+        let timing = self.spec.timing;
+        let was_ready = self.instances[id].phase == Phase::Ready;
+        if was_ready {
+            self.conclude_loss(id);
+            self.instances[id].open_loss = Some((now, evidence));
+            let conclusive = self.instances[id]
+                .open_loss
+                .as_ref()
+                .is_some_and(|(_, found)| found.is_conclusive());
+            if conclusive || gone != Gone::FromList {
+                self.conclude_loss(id);
+            }
+            let instance = &mut self.instances[id];
+            instance
+                .recent_losses
+                .retain(|at| now.since(*at) < timing.conflict_window);
+            let repeated = u32::try_from(instance.recent_losses.len()).unwrap_or(u32::MAX);
+            instance.recent_losses.push(now);
+            if repeated > 0 {
+                let first = self.models[instance.model].retry_delay;
+                instance.not_before = now + backoff(first, repeated, &timing, &mut self.rng);
+            }
+        }
+        let instance = &mut self.instances[id];
+        instance.attempts = 0;
+        instance.prompt_warm = instance.prompt_warm.map(|_| false);
+        instance.touch();
+        match gone {
+            Gone::FromList | Gone::Unusable => {
+                instance.phase = Phase::Waiting;
+                instance.needs_pin = false;
+                instance.ours = false;
+                self.forget_idle_plan(id);
+            }
+            Gone::StillResident => self.verify_again(now, id),
+            Gone::Silent => instance.phase = Phase::Unresponsive,
+        }
+    }
+
+    /// A step in flight is never dropped; one that was only planned is.
+    fn forget_idle_plan(&mut self, id: InstanceId) {
+        let instance = &mut self.instances[id];
+        if instance.plan.is_some_and(|plan| plan.open.is_none()) {
+            instance.plan = None;
+            let place = &mut self.servers[instance.server];
+            place.warming = place.warming.filter(|warming| *warming != id);
+        }
+    }
+
+    /// Resident, but it has to prove itself before it is ready.
+    pub(super) fn verify_again(&mut self, now: Mono, id: InstanceId) {
+        let spec = &self.models[self.instances[id].model];
+        let fresh = Instance::plan_for(spec, Purpose::Verify, now);
+        let instance = &mut self.instances[id];
+        instance.phase = Phase::Verifying;
+        match &mut instance.plan {
+            // The step that runs now began before the loss: it does not count, all of them run again after it.
+            Some(plan) if plan.open.is_some() => {
+                let open = plan.open;
+                *plan = fresh.unwrap_or(*plan);
+                plan.open = open;
+                plan.restart = true;
+            }
+            plan => *plan = fresh,
+        }
+        instance.touch();
+    }
+
+    pub(super) fn conclude_loss(&mut self, id: InstanceId) {
+        let instance = &mut self.instances[id];
+        let Some((at, evidence)) = instance.open_loss.take() else {
+            return;
+        };
+        let (model, server) = (instance.model, instance.server);
+        let (cause, detail) = judge(&self.models[model].name, &evidence);
+        let detail: Arc<str> = detail.into();
+        let totals = instance.totals();
+        count(&mut totals.losses, &LossCause::ALL, &cause);
+        instance.last_loss = Some(LossView {
+            cause,
+            at,
+            detail: Arc::clone(&detail),
+        });
+        let (model, server) = (
+            Arc::clone(&self.models[model].name),
+            Arc::clone(&self.servers[server].spec.name),
+        );
+        self.out.push(Effect::Log(Notice::Lost {
+            model,
+            server,
+            cause,
+            detail,
+        }));
+    }
+
+    /// One attempt failed: another one later, or none that could help.
+    pub(super) fn fail_attempt(&mut self, now: Mono, id: InstanceId, failure: &Failure) {
+        let timing = self.spec.timing;
+        self.note_error(now, id, failure);
+        let instance = &mut self.instances[id];
+        count(
+            &mut instance.totals().preload_failures,
+            &FailureKind::ALL,
+            &failure.kind,
+        );
+        instance.attempts = instance.attempts.max(1);
+        let spec = &self.models[instance.model];
+        instance.phase = if failure.kind.is_retryable() && instance.attempts <= spec.max_retries {
+            Phase::Retrying(
+                now + backoff(spec.retry_delay, instance.attempts, &timing, &mut self.rng),
+            )
+        } else {
+            Phase::Failed(now + timing.health_interval)
+        };
+        self.forget_idle_plan(id);
+    }
+}

@@ -1,0 +1,775 @@
+//! Taking in answers: what an answer proves about a server and about the models on it.
+
+use super::instance::{Instance, Phase, Plan, Purpose};
+use super::loss::Evidence;
+use super::request::{Answer, Installed, ModelInfo, Resident, Timings, Via};
+use super::server::Asked;
+use super::snapshot::{Drift, Reach};
+use super::spec::WarmupReadiness;
+use super::time::Mono;
+use super::{About, Engine, Failure, FailureKind, InstanceId, Notice, Op, OpId, ServerId, count};
+use super::{Effect, losses::Gone};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A ping of a well runner takes 2 ms, also while it generates; a repaired one took longer than 0.5 s.
+const SLOW_PING: Duration = Duration::from_millis(250);
+
+/// A prompt from the cache is computed this many times faster than a cold one; measured: 60 to 90 times.
+const WARM_SPEEDUP: u32 = 4;
+
+/// A prompt computed faster than this is warm whatever it was before.
+const WARM_PROMPT: Duration = Duration::from_millis(50);
+
+impl Engine {
+    pub(super) fn answered(&mut self, now: Mono, op: OpId, result: Result<Answer, Failure>) {
+        // An operation that was dropped or replaced is not in the table any more: its late answer changes nothing.
+        let Some(Op {
+            server,
+            about,
+            sent_at,
+        }) = self.ops.remove(&op)
+        else {
+            return;
+        };
+        if let Err(failure) = &result
+            && failure.kind == FailureKind::Unreachable
+        {
+            self.refused(now, server, &about, failure);
+        }
+        match (about, result) {
+            (About::Ps, Ok(Answer::Resident(entries))) => {
+                self.polled(now, server, Asked { op, at: sent_at }, entries)
+            }
+            (About::Ps, other) => self.poll_failed(now, server, sent_at, &unexpected(other)),
+            (About::Version, Ok(Answer::Version(version))) => self.version_told(server, version),
+            (About::Version, other) => {
+                self.servers[server].version_asked = None;
+                self.note_server_error(now, server, &unexpected(other));
+            }
+            (About::Tags, Ok(Answer::Installed(models))) => self.tags_told(now, server, models),
+            (About::Tags, other) => {
+                let retry = now + self.spec.timing.poll_interval;
+                let place = &mut self.servers[server];
+                place.tags_asked = None;
+                place.next_tags = retry;
+                self.note_server_error(now, server, &unexpected(other));
+            }
+            (About::Show { digest }, Ok(Answer::Info(info))) => {
+                self.shown(now, server, digest, info)
+            }
+            (About::Show { digest }, other) => {
+                self.show_failed(now, server, digest, &unexpected(other))
+            }
+            (About::Load(id), Ok(_)) => self.loaded(now, id),
+            (About::Load(id), Err(failure)) => self.load_failed(now, id, &failure),
+            (About::Ping(id), Ok(_)) => self.pinged(now, id),
+            (About::Ping(id), Err(failure)) => self.ping_failed(now, id, &failure),
+            (About::Step(id), Ok(Answer::Done(timings))) => self.stepped(now, id, timings),
+            (About::Step(id), other) => self.step_failed(now, id, &unexpected(other)),
+        }
+    }
+
+    // === the server as a whole ===
+
+    /// The listener is not there: nothing of what was resident can be relied on, and no retry is used up.
+    fn refused(&mut self, now: Mono, server: ServerId, about: &About, failure: &Failure) {
+        if !matches!(about, About::Ps | About::Version) {
+            // Some other request's connection broke; a poll will tell whether the server is gone.
+            self.servers[server].poll_now(now);
+            return;
+        }
+        self.note_server_error(now, server, failure);
+        let place = &mut self.servers[server];
+        place.was_down = place.was_down || place.answered_at.is_some();
+        place.version_asked = None;
+        place.version_due = true;
+        place.silent_since = None;
+        place.catalog.forget_installed();
+        if place.reach != Reach::Down {
+            let was_up = !matches!(place.reach, Reach::Starting);
+            place.reach = Reach::Down;
+            if was_up {
+                self.say_reach(server, false, Arc::clone(&failure.message));
+            }
+        }
+        self.servers[server].next_poll = now + self.spec.timing.reconnect_interval;
+        self.server_changed(server);
+        for id in self.on(server).iter().copied() {
+            let view = self.error_view(now, id, failure);
+            let instance = &mut self.instances[id];
+            instance.digest = None;
+            match instance.phase {
+                Phase::Retrying(_) | Phase::Failed(_) if instance.load.is_none() => {
+                    instance.phase = Phase::Waiting;
+                    instance.attempts = 0;
+                    instance.last_error = Some(view);
+                }
+                Phase::Waiting | Phase::Loading => instance.last_error = Some(view),
+                Phase::Retrying(_)
+                | Phase::Failed(_)
+                | Phase::Verifying
+                | Phase::Ready
+                | Phase::Unresponsive
+                | Phase::Excluded => {}
+            }
+            instance.touch();
+        }
+    }
+
+    fn poll_failed(&mut self, now: Mono, server: ServerId, sent_at: Mono, failure: &Failure) {
+        let interval = self.spec.timing.poll_interval;
+        let place = &mut self.servers[server];
+        place.ps = None;
+        if failure.kind == FailureKind::Unreachable {
+            return;
+        }
+        place.silent_since.get_or_insert(sent_at);
+        place.next_poll = sent_at + interval;
+        self.note_server_error(now, server, failure);
+        if matches!(self.servers[server].reach, Reach::Starting) {
+            for id in self.on(server).iter().copied() {
+                self.note_error(now, id, failure);
+            }
+        }
+    }
+
+    pub(super) fn note_server_error(&mut self, now: Mono, server: ServerId, failure: &Failure) {
+        let place = &mut self.servers[server];
+        let hint = failure.kind.hint("NAME", &place.spec.url).into();
+        let message = Arc::clone(&failure.message);
+        place.last_error = Some(super::snapshot::ErrorView {
+            kind: failure.kind,
+            message,
+            hint,
+            at: now,
+        });
+        self.server_changed(server);
+    }
+
+    fn version_told(&mut self, server: ServerId, version: Arc<str>) {
+        let place = &mut self.servers[server];
+        place.version_asked = None;
+        if place
+            .version
+            .as_ref()
+            .is_some_and(|known| *known != version)
+        {
+            place.version_changed = true;
+        }
+        place.version = Some(version);
+        if place.silent_since.is_some() && place.reach != Reach::Starting {
+            place.reach = Reach::PsSilent;
+        }
+        self.server_changed(server);
+    }
+
+    pub(super) fn say_reach(&mut self, server: ServerId, up: bool, detail: Arc<str>) {
+        let name = Arc::clone(&self.servers[server].spec.name);
+        self.out.push(Effect::Log(Notice::Server {
+            server: name,
+            up,
+            detail,
+        }));
+    }
+
+    fn polled(&mut self, now: Mono, server: ServerId, asked: Asked, mut entries: Vec<Resident>) {
+        /// A server lists at most as many runners as fit its memory; anything above this is not an Ollama.
+        const ENTRIES_MAX: usize = 1024;
+        entries.truncate(ENTRIES_MAX);
+        let interval = self.spec.timing.poll_interval;
+        let place = &mut self.servers[server];
+        place.ps = None;
+        place.answered_at = Some(now);
+        place.evidence = asked.op;
+        place.silent_since = None;
+        place.next_poll = asked.at + interval;
+        let before = place.reach;
+        place.reach = Reach::Up;
+        if matches!(before, Reach::Starting | Reach::Down) {
+            place.version_due = true;
+            place.next_tags = now;
+            place.show_not_before = now;
+            place.show_failed = false;
+        }
+        if before != Reach::Up {
+            let detail = place.version.clone().unwrap_or_else(|| "answers".into());
+            self.say_reach(server, true, detail);
+        }
+        self.fresh = Some(server);
+        self.compare(now, server, asked.op, &entries);
+        let place = &mut self.servers[server];
+        place.resident = entries;
+        place.was_down = false;
+        place.version_changed = false;
+        self.server_changed(server);
+    }
+
+    // === what is installed ===
+
+    fn tags_told(&mut self, now: Mono, server: ServerId, models: Vec<Installed>) {
+        /// More installed models than any server holds; the rest is ignored rather than kept in memory.
+        const MODELS_MAX: usize = 10_000;
+        let next = now + self.spec.timing.tags_interval;
+        let place = &mut self.servers[server];
+        place.tags_asked = None;
+        place.next_tags = next;
+        place
+            .catalog
+            .set_installed(models.into_iter().take(MODELS_MAX).collect());
+        for id in self.on(server).iter().copied() {
+            let name = Arc::clone(&self.models[self.instances[id].model].name);
+            match self.servers[server].catalog.installed(&name).cloned() {
+                Some(found) if found.remote => self.exclude(now, id),
+                Some(found) => self.found_installed(now, id, found.digest),
+                None if is_cloud_name(&name) => self.exclude(now, id),
+                None => self.found_missing(now, id, &name),
+            }
+        }
+    }
+
+    fn found_installed(&mut self, now: Mono, id: InstanceId, digest: Arc<str>) {
+        let instance = &mut self.instances[id];
+        if instance.digest.as_ref() != Some(&digest) {
+            let was_missing = instance.digest.replace(digest).is_none();
+            let waits_for_it = matches!(instance.phase, Phase::Failed(_))
+                && instance
+                    .last_error
+                    .as_ref()
+                    .is_some_and(|error| error.kind == FailureKind::ModelNotFound);
+            if was_missing && waits_for_it {
+                instance.phase = Phase::Waiting;
+                instance.attempts = 0;
+                instance.touch();
+            }
+        }
+        self.apply_info(now, id);
+    }
+
+    fn found_missing(&mut self, now: Mono, id: InstanceId, name: &str) {
+        let failure = Failure::new(
+            FailureKind::ModelNotFound,
+            format!("model '{name}' not found"),
+        );
+        let instance = &mut self.instances[id];
+        let had_it = instance.digest.take().is_some();
+        match instance.phase {
+            Phase::Waiting | Phase::Retrying(_) if instance.load.is_none() => {
+                instance.attempts += 1;
+                instance.totals().preload_attempts += 1;
+                self.fail_attempt(now, id, &failure);
+            }
+            Phase::Ready | Phase::Verifying | Phase::Unresponsive if had_it => {
+                // It stays resident, but no client can address it by its name any more.
+                self.lose(
+                    now,
+                    id,
+                    Evidence {
+                        deleted: true,
+                        ..Evidence::default()
+                    },
+                    Gone::Unusable,
+                );
+                self.fail_attempt(now, id, &failure);
+            }
+            Phase::Waiting
+            | Phase::Retrying(_)
+            | Phase::Ready
+            | Phase::Verifying
+            | Phase::Unresponsive
+            | Phase::Loading
+            | Phase::Failed(_)
+            | Phase::Excluded => {}
+        }
+    }
+
+    fn exclude(&mut self, now: Mono, id: InstanceId) {
+        if self.instances[id].phase == Phase::Excluded {
+            return;
+        }
+        let name = Arc::clone(&self.models[self.instances[id].model].name);
+        self.instances[id].phase = Phase::Excluded;
+        let said =
+            format!("{name} is a cloud model: it is never resident, so the gate does not count it");
+        self.note_error(now, id, &Failure::new(FailureKind::UnsupportedModel, &said));
+        self.advise(Some(&name), said);
+    }
+
+    fn shown(&mut self, now: Mono, server: ServerId, digest: Arc<str>, info: ModelInfo) {
+        let place = &mut self.servers[server];
+        place.show_asked = None;
+        place.catalog.learn(digest, info);
+        for id in self.on(server).iter().copied() {
+            self.apply_info(now, id);
+        }
+        // Who is resident may look different now that these weights are known.
+        self.servers[server].poll_now(now);
+    }
+
+    fn show_failed(&mut self, now: Mono, server: ServerId, digest: Arc<str>, failure: &Failure) {
+        /// Wait before the next `show` after one that failed for a reason that may pass.
+        const PAUSE: Duration = Duration::from_secs(1);
+        let place = &mut self.servers[server];
+        place.show_asked = None;
+        place.show_not_before = now + PAUSE;
+        place.show_failed = true;
+        if !failure.kind.is_retryable() {
+            place.catalog.give_up_on(digest);
+            for id in self.on(server).iter().copied() {
+                self.apply_info(now, id);
+            }
+        } else if failure.kind != FailureKind::Unreachable {
+            self.note_server_error(now, server, failure);
+        }
+    }
+
+    /// Takes over what is known of an instance's weights.
+    fn apply_info(&mut self, now: Mono, id: InstanceId) {
+        let instance = &self.instances[id];
+        let catalog = &self.servers[instance.server].catalog;
+        let Some(digest) = &instance.digest else {
+            return;
+        };
+        let name = &self.models[instance.model].name;
+        if catalog.must_ask(name, digest) {
+            return;
+        }
+        let weights = catalog.weights(digest);
+        let info = catalog.info(digest).cloned().unwrap_or_default();
+        if info.remote {
+            self.exclude(now, id);
+            return;
+        }
+        let instance = &mut self.instances[id];
+        instance.via = if info.embedding && !info.completion {
+            Via::Embed
+        } else {
+            Via::Generate
+        };
+        instance.weights = Some(weights);
+    }
+
+    // === what is resident ===
+
+    fn compare(&mut self, now: Mono, server: ServerId, asked: OpId, entries: &[Resident]) {
+        let catalog = &self.servers[server].catalog;
+        let by_weights: BTreeMap<_, _> = entries
+            .iter()
+            .map(|entry| (catalog.weights(&entry.digest), entry))
+            .collect();
+        let crowd = self.crowd(server, entries);
+        for id in self.on(server).iter().copied() {
+            let instance = &self.instances[id];
+            // What happened after the poll was asked is not in its answer.
+            if instance.phase == Phase::Excluded || asked < instance.polls_count_from {
+                continue;
+            }
+            let Some(weights) = &instance.weights else {
+                continue;
+            };
+            match by_weights.get(weights) {
+                Some(entry) => self.listed(now, id, entry),
+                None => self.unlisted(now, id, &crowd),
+            }
+        }
+    }
+
+    fn listed(&mut self, now: Mono, id: InstanceId, entry: &Resident) {
+        let pinned = self.is_our_pin(now, entry.expires_at);
+        let was_down = self.servers[self.instances[id].server].was_down;
+        let instance = &mut self.instances[id];
+        let before = instance.seen.clone();
+        instance.see(entry, pinned, now);
+        if instance.phase == Phase::Ready {
+            instance.last_checked = Some(now);
+        }
+        let slow_ping = std::mem::take(&mut instance.slow_ping);
+        if let Some(expiry) = instance.idle_test.take()
+            && expiry != (entry.expires_at, entry.expires_nanos)
+        {
+            instance.idle_proof = true;
+        }
+        if instance.load.is_some() {
+            self.note_reload_of_lost(
+                id,
+                before.as_ref().map(|seen| seen.view.context_length),
+                entry,
+            );
+            return;
+        }
+        if instance.ours && instance.loaded_context.is_none() {
+            instance.loaded_context = Some(entry.context_length);
+        }
+        self.update_drift(id);
+        let Some(before) = before else { return };
+        let changed = if before.view.context_length != entry.context_length {
+            Some(format!(
+                "with a context of {} instead of {}",
+                entry.context_length, before.view.context_length
+            ))
+        } else if before.listed_as != entry.name {
+            Some(format!("as {}", entry.name))
+        } else {
+            None
+        };
+        let evidence = if changed.is_some() {
+            Evidence {
+                reloaded_as: changed.map(Arc::from),
+                ..Evidence::default()
+            }
+        } else if slow_ping && before.view.pinned && !pinned {
+            Evidence {
+                repaired_under_ping: true,
+                ..Evidence::default()
+            }
+        } else {
+            let instance = &self.instances[id];
+            let suspicious = (before.view.pinned && !pinned) || was_down;
+            if instance.phase == Phase::Ready && suspicious {
+                self.rewarm(now, id);
+            }
+            self.instances[id].needs_pin |= !pinned;
+            return;
+        };
+        self.instances[id].ours = false;
+        self.instances[id].needs_pin = !pinned;
+        self.lose(now, id, evidence, Gone::StillResident);
+    }
+
+    /// It may have been loaded anew, or a client only sent a keep_alive: running the prompts again costs 0.1 s if
+    /// nothing was lost, and its time tells which it was.
+    fn rewarm(&mut self, now: Mono, id: InstanceId) {
+        let spec = &self.models[self.instances[id].model];
+        let plan = Instance::plan_for(spec, Purpose::Rewarm, now);
+        let instance = &mut self.instances[id];
+        if instance.plan.is_none_or(|plan| plan.open.is_none()) {
+            instance.plan = plan;
+            instance.touch();
+        }
+    }
+
+    fn update_drift(&mut self, id: InstanceId) {
+        let instance = &self.instances[id];
+        let spec = &self.models[instance.model];
+        let Some(seen) = &instance.seen else { return };
+        let mut drift = Vec::new();
+        let wanted = spec.options.get("num_ctx").and_then(|value| match value {
+            super::spec::OptionValue::Int(context) => u64::try_from(*context).ok(),
+            super::spec::OptionValue::Bool(_)
+            | super::spec::OptionValue::Float(_)
+            | super::spec::OptionValue::Text(_) => None,
+        });
+        let expected = wanted
+            .or(instance.loaded_context)
+            .filter(|_| seen.view.context_length != 0);
+        if expected.is_some_and(|context| context != seen.view.context_length) {
+            drift.push(Drift::Context);
+        }
+        if !seen.view.pinned {
+            drift.push(Drift::Pin);
+        }
+        if drift != instance.drift {
+            let instance = &mut self.instances[id];
+            instance.drift = drift;
+            instance.touch();
+        }
+    }
+
+    // === our own requests ===
+
+    fn loaded(&mut self, now: Mono, id: InstanceId) {
+        let working_since = self.end_load(now, id);
+        let spec = &self.models[self.instances[id].model];
+        let plan = Instance::plan_for(spec, Purpose::Verify, now);
+        let background = self.spec.readiness.warmup == WarmupReadiness::Background;
+        let next_op = OpId(self.next_op);
+        let instance = &mut self.instances[id];
+        let took = now.since(working_since.unwrap_or(now));
+        instance.totals().preload_seconds.observe(took);
+        instance.load_duration = Some(took);
+        instance.preloaded_at = Some(now);
+        instance.last_checked = Some(now);
+        instance.polls_count_from = next_op;
+        instance.ours = true;
+        instance.seen = None;
+        instance.loaded_context = None;
+        instance.needs_pin = false;
+        instance.slow_ping = false;
+        instance.usurper = None;
+        instance.plan = plan;
+        if plan.is_none() || background {
+            if let Some(plan) = &mut instance.plan {
+                plan.purpose = Purpose::Rewarm;
+            }
+            self.become_ready(now, id);
+        } else {
+            instance.phase = Phase::Verifying;
+        }
+        self.conclude_loss(id);
+        let server = self.instances[id].server;
+        self.servers[server].poll_now(now);
+    }
+
+    fn load_failed(&mut self, now: Mono, id: InstanceId, failure: &Failure) {
+        self.end_load(now, id);
+        if failure.kind == FailureKind::Unreachable {
+            // Waiting for the server is no failure of an attempt.
+            self.note_error(now, id, failure);
+            let instance = &mut self.instances[id];
+            instance.attempts = instance.attempts.saturating_sub(1);
+            instance.phase = Phase::Waiting;
+        } else {
+            self.conclude_loss(id);
+            self.fail_attempt(now, id, failure);
+        }
+    }
+
+    /// Takes the load off the server's list; the next one in line is worked on from now on.
+    pub(super) fn end_load(&mut self, now: Mono, id: InstanceId) -> Option<Mono> {
+        let instance = &mut self.instances[id];
+        let load = instance.load.take()?;
+        instance.touch();
+        let server = instance.server;
+        let place = &mut self.servers[server];
+        place.loads.retain(|each| *each != id);
+        if let Some(next) = place.loads.first().copied()
+            && let Some(open) = &mut self.instances[next].load
+            && open.working_since.is_none()
+        {
+            open.working_since = Some(now);
+            open.attempt_clock = Some(now);
+            self.instances[next].touch();
+        }
+        self.server_changed(server);
+        load.working_since
+    }
+
+    fn pinged(&mut self, now: Mono, id: InstanceId) {
+        let instance = &mut self.instances[id];
+        let Some(ping) = instance.ping.take() else {
+            return;
+        };
+        instance.last_checked = Some(now);
+        instance.touch();
+        let slow = now.since(ping.at) > SLOW_PING;
+        instance.slow_ping |= slow;
+        if ping.is_pin {
+            instance.needs_pin = false;
+            instance.ours = true;
+        }
+        let wants_idle = instance.needs_pin || instance.plan.is_some_and(|plan| plan.needs_idle);
+        if wants_idle && !slow {
+            instance.idle_test = Some(ping.expiry_before);
+        }
+        let proven = instance.phase == Phase::Verifying && instance.plan.is_none() && !slow;
+        let poll = slow || wants_idle || ping.is_pin || instance.phase != Phase::Ready;
+        let server = instance.server;
+        if instance.phase == Phase::Unresponsive {
+            if instance
+                .plan
+                .is_some_and(|plan| plan.open.is_some() && plan.overdue)
+            {
+                // It answers pings and computes nothing: only the answer of what is overdue can clear it.
+                return;
+            }
+            // Ollama may have killed and loaded it anew before it answered.
+            self.verify_again(now, id);
+        } else if proven {
+            self.become_ready(now, id);
+        }
+        if poll {
+            self.servers[server].poll_now(now);
+        }
+    }
+
+    fn ping_failed(&mut self, now: Mono, id: InstanceId, failure: &Failure) {
+        let instance = &mut self.instances[id];
+        instance.ping = None;
+        let server = instance.server;
+        self.servers[server].poll_now(now);
+        match failure.kind {
+            FailureKind::Unreachable => {}
+            FailureKind::ModelNotFound => {
+                self.lose(
+                    now,
+                    id,
+                    Evidence {
+                        deleted: true,
+                        ..Evidence::default()
+                    },
+                    Gone::Unusable,
+                );
+                self.fail_attempt(now, id, failure);
+            }
+            FailureKind::Timeout
+            | FailureKind::InvalidRequest
+            | FailureKind::OutOfMemory
+            | FailureKind::ServerBusy
+            | FailureKind::RunnerCrashed
+            | FailureKind::RunnerHung
+            | FailureKind::LoadStalled
+            | FailureKind::VerificationFailed
+            | FailureKind::PullFailed
+            | FailureKind::UnsupportedModel
+            | FailureKind::UnexpectedResponse
+            | FailureKind::ServerError => self.died(now, id, failure),
+        }
+    }
+
+    /// A request failed although the runner was listed: the runner is not what the list says.
+    fn died(&mut self, now: Mono, id: InstanceId, failure: &Failure) {
+        let said = Some(Arc::clone(&failure.message));
+        self.lose(
+            now,
+            id,
+            Evidence {
+                died_under_request: said,
+                ..Evidence::default()
+            },
+            Gone::Unusable,
+        );
+        self.fail_attempt(now, id, failure);
+    }
+
+    fn stepped(&mut self, now: Mono, id: InstanceId, timings: Timings) {
+        let instance = &mut self.instances[id];
+        let server = instance.server;
+        let Some(mut plan) = instance.plan else {
+            return;
+        };
+        let started = plan.open.take().map_or(now, |(_, at)| at);
+        instance.last_checked = Some(now);
+        if plan.conversations > 0 && plan.next == 0 {
+            self.judge_prompt(id, plan.purpose, timings.prompt_eval);
+        }
+        self.servers[server].poll_now(now);
+        if plan.restart {
+            plan = Plan {
+                next: 0,
+                started: None,
+                overdue: false,
+                restart: false,
+                ..plan
+            };
+            let instance = &mut self.instances[id];
+            instance.plan = Some(plan);
+            instance.touch();
+            return;
+        }
+        plan.next += 1;
+        let instance = &mut self.instances[id];
+        if plan.next < plan.conversations {
+            // Users may have come meanwhile: from the second conversation on, none of ours goes before theirs.
+            plan.needs_idle = true;
+            instance.plan = Some(plan);
+            instance.touch();
+            return;
+        }
+        instance.plan = None;
+        instance.touch();
+        let took = now.since(plan.started.unwrap_or(started));
+        if plan.conversations > 0 && plan.purpose != Purpose::Health {
+            instance.totals().warmup_seconds.observe(took);
+            instance.warmup_duration = Some(took);
+        }
+        if plan.purpose == Purpose::Health {
+            instance
+                .totals()
+                .health_check_seconds
+                .observe(now.since(started));
+        }
+        let place = &mut self.servers[server];
+        place.warming = place.warming.filter(|warming| *warming != id);
+        match self.instances[id].phase {
+            Phase::Verifying => self.become_ready(now, id),
+            // It may have been killed and loaded anew before it answered.
+            Phase::Unresponsive => self.verify_again(now, id),
+            Phase::Waiting
+            | Phase::Loading
+            | Phase::Ready
+            | Phase::Retrying(_)
+            | Phase::Failed(_)
+            | Phase::Excluded => {}
+        }
+    }
+
+    /// The time of the first conversation tells whether its prompt was in the cache.
+    fn judge_prompt(&mut self, id: InstanceId, purpose: Purpose, took: Option<Duration>) {
+        let Some(took) = took else { return };
+        let instance = &mut self.instances[id];
+        let warm = took <= WARM_PROMPT
+            || instance
+                .cold_prompt
+                .is_some_and(|cold| took * WARM_SPEEDUP <= cold);
+        if !warm {
+            instance.cold_prompt = Some(took);
+        }
+        // A verification has just made it warm, whatever it found.
+        instance.prompt_warm = Some(warm || purpose == Purpose::Verify);
+        instance.touch();
+    }
+
+    fn step_failed(&mut self, now: Mono, id: InstanceId, failure: &Failure) {
+        let instance = &mut self.instances[id];
+        let server = instance.server;
+        let Some(plan) = instance.plan.take() else {
+            return;
+        };
+        instance.touch();
+        let place = &mut self.servers[server];
+        place.warming = place.warming.filter(|warming| *warming != id);
+        place.poll_now(now);
+        if failure.kind == FailureKind::Unreachable {
+            // The server went away under it; what is resident afterwards is verified again.
+            self.instances[id].plan = Some(Plan { open: None, ..plan });
+            return;
+        }
+        self.count_step_failure(id, &plan, failure.kind);
+        match self.instances[id].phase {
+            Phase::Ready => self.died(now, id, failure),
+            Phase::Verifying | Phase::Unresponsive => self.fail_attempt(now, id, failure),
+            Phase::Waiting
+            | Phase::Loading
+            | Phase::Retrying(_)
+            | Phase::Failed(_)
+            | Phase::Excluded => {}
+        }
+    }
+
+    pub(super) fn count_step_failure(&mut self, id: InstanceId, plan: &Plan, kind: FailureKind) {
+        let totals = self.instances[id].totals();
+        if plan.purpose == Purpose::Health {
+            count(&mut totals.health_check_failures, &FailureKind::ALL, &kind);
+        } else if plan.conversations > 0 {
+            count(&mut totals.warmup_failures, &FailureKind::ALL, &kind);
+        }
+    }
+
+    pub(super) fn become_ready(&mut self, now: Mono, id: InstanceId) {
+        let health = now + self.spec.timing.health_interval;
+        let instance = &mut self.instances[id];
+        instance.phase = Phase::Ready;
+        instance.ready_at = Some(now);
+        instance.last_checked = Some(now);
+        instance.next_health = health;
+        instance.attempts = instance.attempts.max(1);
+        instance.touch();
+    }
+}
+
+/// An answer of another kind than asked for is a defect of the client; it is reported, not believed.
+fn unexpected(result: Result<Answer, Failure>) -> Failure {
+    match result {
+        Err(failure) => failure,
+        Ok(_) => Failure::new(
+            FailureKind::UnexpectedResponse,
+            "an answer to another question",
+        ),
+    }
+}
+
+/// Ollama proxies these names to its cloud.
+fn is_cloud_name(name: &str) -> bool {
+    name.ends_with(":cloud") || name.ends_with("-cloud")
+}
