@@ -52,7 +52,7 @@ pub(super) struct OpenPing {
     pub(super) at: Mono,
     /// The runner's expiry in the poll just before.
     pub(super) expiry_before: Expiry,
-    /// It is the pin: it carries our keep_alive.
+    /// It is the pin: it carries our `keep_alive`.
     pub(super) is_pin: bool,
 }
 
@@ -103,6 +103,10 @@ pub(super) struct Seen {
 
 /// One model on one server.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts beside the phase, each with its own sentence"
+)]
 pub(super) struct Instance {
     pub(super) model: ModelId,
     pub(super) server: ServerId,

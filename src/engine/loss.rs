@@ -7,6 +7,10 @@ use std::sync::Arc;
 
 /// What is known when a model is found lost, and until its own reload has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent observations, any of which may hold"
+)]
 pub(super) struct Evidence {
     /// The server refused connections since the model was last listed.
     pub(super) server_was_down: bool,
@@ -54,71 +58,68 @@ impl Evidence {
 
 /// The cause and a sentence about `model`.
 pub(super) fn judge(model: &str, evidence: &Evidence) -> (LossCause, String) {
+    runner_died(model, evidence)
+        .or_else(|| was_changed(model, evidence))
+        .unwrap_or_else(|| undecided(model, evidence))
+}
+
+/// The process is gone, or silent: seen at our own requests.
+fn runner_died(model: &str, evidence: &Evidence) -> Option<(LossCause, String)> {
     if evidence.server_was_down || evidence.version_changed {
-        return (
-            LossCause::ServerRestart,
-            format!("{model} was lost because the Ollama server was restarted"),
-        );
+        let said = format!("{model} was lost because the Ollama server was restarted");
+        return Some((LossCause::ServerRestart, said));
     }
     if evidence.silent {
-        return (
+        return Some((
             LossCause::RunnerHung,
             format!("the runner of {model} does not answer"),
-        );
+        ));
     }
     if let Some(said) = &evidence.died_under_request {
-        return (
+        return Some((
             LossCause::RunnerCrashed,
             format!("the runner of {model} ended: {said}"),
-        );
+        ));
     }
-    if evidence.repaired_under_ping {
-        return (
-            LossCause::RunnerCrashed,
-            format!("the runner of {model} had ended; Ollama loaded it again when it was asked"),
-        );
-    }
+    let repaired =
+        || format!("the runner of {model} had ended; Ollama loaded it again when it was asked");
+    evidence
+        .repaired_under_ping
+        .then(|| (LossCause::RunnerCrashed, repaired()))
+}
+
+/// Somebody did something to the model or needed its place.
+fn was_changed(model: &str, evidence: &Evidence) -> Option<(LossCause, String)> {
     if evidence.deleted {
-        return (
+        return Some((
             LossCause::ModelDeleted,
             format!("{model} was deleted from the server"),
-        );
+        ));
     }
     if evidence.updated {
-        return (
-            LossCause::ModelUpdated,
-            format!("the weights of {model} were replaced by a pull or a create"),
-        );
+        let said = format!("the weights of {model} were replaced by a pull or a create");
+        return Some((LossCause::ModelUpdated, said));
     }
     if let Some(how) = &evidence.reloaded_as {
-        return (
-            LossCause::OptionsChanged,
-            format!("{model} was loaded again by another client {how}"),
-        );
+        let said = format!("{model} was loaded again by another client {how}");
+        return Some((LossCause::OptionsChanged, said));
     }
     if let Some(newcomer) = evidence.newcomers.first() {
         let by = if newcomer.ours {
-            "by this preloader"
+            "this preloader"
         } else {
-            "by another client"
+            "another client"
         };
-        return (
-            LossCause::MemoryPressure,
-            format!(
-                "{model} was evicted because {} was loaded {by}",
-                newcomer.name
-            ),
+        let said = format!(
+            "{model} was evicted because {} was loaded by {by}",
+            newcomer.name
         );
+        return Some((LossCause::MemoryPressure, said));
     }
-    if evidence.expired && evidence.foreign_expiry {
-        return (
-            LossCause::UnpinnedByClient,
-            format!(
-                "a client's keep_alive had shortened the time to live of {model}, and it ran out"
-            ),
-        );
-    }
-    undecided(model, evidence)
+    let ran_out = || {
+        format!("a client's keep_alive had shortened the time to live of {model}, and it ran out")
+    };
+    (evidence.expired && evidence.foreign_expiry).then(|| (LossCause::UnpinnedByClient, ran_out()))
 }
 
 /// What several causes explain equally well.
@@ -148,6 +149,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn each_evidence_has_one_cause_and_a_sentence() {
         let none = Evidence::default;
         let table = [

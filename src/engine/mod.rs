@@ -7,11 +7,15 @@
 //! about what is wanted, idempotently, whatever woke the engine; `gate` and `views` make what others see.
 
 mod act;
+mod answers;
 mod catalog;
+mod clocks;
+mod due;
 pub mod event;
 pub mod failure;
 mod gate;
 mod instance;
+mod loads;
 mod loss;
 mod losses;
 mod observe;
@@ -34,7 +38,7 @@ pub use time::{Mono, UnixMillis};
 use instance::{Instance, Phase};
 use schedule::Rng;
 use server::Server;
-use snapshot::{ErrorView, Gate, ModelView, Reach, ServerView};
+use snapshot::{ErrorView, Gate, ModelView, ServerView};
 use spec::ModelSpec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -276,6 +280,14 @@ impl Engine {
         if self.ops.remove(&op).is_some() {
             self.out.push(Effect::Drop(op));
         }
+    }
+
+    /// Marks the server's part of the snapshot as changed.
+    fn server_changed(&mut self, server: ServerId) {
+        if let Some(view) = self.server_views.get_mut(server.row()) {
+            *view = None;
+        }
+        self.changed = true;
     }
 
     fn error_view(&self, now: Mono, id: InstanceId, failure: &Failure) -> ErrorView {

@@ -26,16 +26,16 @@ pub enum Request {
         /// Any model's name.
         model: Arc<str>,
     },
-    /// The empty request with a keep_alive of [`PIN_SECONDS`]: loads the weights → [`Answer::Done`].
-    /// The only other requests with a keep_alive are `Pin` and `Unload`.
+    /// The empty request with a `keep_alive` of [`PIN_SECONDS`]: loads the weights → [`Answer::Done`].
+    /// The only other requests with a `keep_alive` are `Pin` and `Unload`.
     Load(Target),
     /// The empty request with [`PIN_SECONDS`], to a model that is resident and was just seen idle → [`Answer::Done`].
     Pin(Target),
-    /// The empty request without keep_alive: asks the runner for a sign of life → [`Answer::Done`].
+    /// The empty request without `keep_alive`: asks the runner for a sign of life → [`Answer::Done`].
     Ping(Target),
-    /// One generated token, or one embedding for an embedding-only model, without keep_alive → [`Answer::Done`].
+    /// One generated token, or one embedding for an embedding-only model, without `keep_alive` → [`Answer::Done`].
     Probe(Target),
-    /// One conversation, one token of answer, `copies` times at the same time, without keep_alive →
+    /// One conversation, one token of answer, `copies` times at the same time, without `keep_alive` →
     /// [`Answer::Done`] with the slowest copy's timings.
     Warmup {
         /// The model.
@@ -45,7 +45,7 @@ pub enum Request {
         /// How many at the same time, at least 1.
         copies: usize,
     },
-    /// The empty generate with keep_alive 0 → [`Answer::Done`]. Asynchronous: poll to see it gone.
+    /// The empty generate with `keep_alive` 0 → [`Answer::Done`]. Asynchronous: poll to see it gone.
     Unload {
         /// The model's name.
         model: Arc<str>,

@@ -34,6 +34,7 @@ pub(super) fn backoff(first: Duration, failures: u32, timing: &Timing, rng: &mut
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers")]
 mod tests {
     use super::*;
 

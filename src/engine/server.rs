@@ -18,6 +18,10 @@ pub(super) struct Asked {
 
 /// One server.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each with its own sentence"
+)]
 pub(super) struct Server {
     pub(super) spec: ServerSpec,
     pub(super) reach: Reach,

@@ -338,7 +338,7 @@ pub enum LossCause {
     ServerRestart,
     /// Its time to live ran out.
     TtlExpired,
-    /// Its time to live had been shortened by a client's keep_alive and ran out.
+    /// Its time to live had been shortened by a client's `keep_alive` and ran out.
     UnpinnedByClient,
     /// A client loaded it with other options.
     OptionsChanged,

@@ -1,5 +1,12 @@
 //! Tests of the engine: no clock, no I/O; `World` stands in for Ollama and time is a number.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
+    clippy::needless_pass_by_value,
+    reason = "test numbers are small, and a test names only the cases it is about"
+)]
+
 mod gate;
 mod keeping;
 mod loading;

@@ -1,0 +1,104 @@
+//! Which load is sent when: in order, within the limit, and only on the answer of a poll that was made for it.
+
+use super::instance::{OpenLoad, Phase};
+use super::request::Request;
+use super::time::Mono;
+use super::{About, Engine, InstanceId, OpId, ServerId};
+
+impl Engine {
+    /// Whether an instance shall be loaded now, but for the limit of concurrent loads.
+    fn wants_load(&self, now: Mono, id: InstanceId) -> bool {
+        let instance = &self.instances[id];
+        let due = match instance.phase {
+            Phase::Waiting => true,
+            Phase::Retrying(due) | Phase::Failed(due) => now >= due,
+            Phase::Loading
+            | Phase::Verifying
+            | Phase::Ready
+            | Phase::Unresponsive
+            | Phase::Excluded => false,
+        };
+        due && now >= instance.not_before
+            && instance.is_quiet()
+            && instance.seen.is_none()
+            && instance.digest.is_some()
+            && instance.weights.is_some()
+    }
+
+    /// How many more loads may be sent; none before it is known what every resident runner holds.
+    pub(super) fn free_loads(&self, server: ServerId) -> usize {
+        let place = &self.servers[server];
+        let unresolved = place
+            .resident
+            .iter()
+            .any(|entry| place.catalog.must_ask(&entry.name, &entry.digest));
+        if unresolved || !place.catalog.is_known() {
+            return 0;
+        }
+        self.spec
+            .timing
+            .concurrency
+            .max(1)
+            .saturating_sub(place.loads.len())
+    }
+
+    /// Sends the loads that are due, in their order, on a poll that was made for them.
+    pub(super) fn load_in_turn(&mut self, now: Mono, server: ServerId) {
+        let mut free = self.free_loads(server);
+        let place = &self.servers[server];
+        let fresh = self.fresh == Some(server);
+        let asked = place.evidence;
+        let first_looks = !place.show_failed;
+        for id in self.on(server).iter().copied() {
+            if free == 0 {
+                break;
+            }
+            let unknown =
+                self.instances[id].digest.is_some() && self.instances[id].weights.is_none();
+            if unknown && first_looks {
+                // Its turn comes before that of the others; `show` answers within a millisecond.
+                break;
+            }
+            if !self.wants_load(now, id) {
+                self.instances[id].wished = None;
+                continue;
+            }
+            free -= 1;
+            let next_op = OpId(self.next_op);
+            let wished = *self.instances[id].wished.get_or_insert(next_op);
+            if fresh && wished <= asked {
+                self.send_load(now, id);
+            } else {
+                self.servers[server].poll_now(now);
+            }
+        }
+    }
+
+    fn send_load(&mut self, now: Mono, id: InstanceId) {
+        let server = self.instances[id].server;
+        let target = self.target(id, false);
+        let op = self.send(now, server, About::Load(id), Request::Load(target));
+        let place = &mut self.servers[server];
+        let working_since = place.loads.is_empty().then_some(now);
+        place.loads.push(id);
+        self.server_changed(server);
+        let instance = &mut self.instances[id];
+        instance.wished = None;
+        if matches!(instance.phase, Phase::Failed(_)) {
+            // A new preload, not a retry of the old one.
+            instance.attempts = 0;
+        }
+        instance.load = Some(OpenLoad {
+            op,
+            working_since,
+            attempt_clock: working_since,
+            stall_reported: false,
+        });
+        instance.phase = Phase::Loading;
+        instance.attempts += 1;
+        let retry = instance.attempts > 1;
+        let totals = instance.totals();
+        totals.preload_attempts += 1;
+        totals.preload_retries += u64::from(retry);
+    }
+}
