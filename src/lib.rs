@@ -3,5 +3,7 @@
 //!
 //! A tour in the order in which data flows: `config` reads what is wanted, [`engine`] decides, [`ollama`] does.
 
+pub mod clock;
+pub mod driver;
 pub mod engine;
 pub mod ollama;

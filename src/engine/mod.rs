@@ -251,6 +251,7 @@ impl Engine {
     /// Drops what is open: Ollama frees what a dropped request holds, and nobody will read the answers.
     fn shut_down(&mut self) {
         self.shutting_down = true;
+        self.changed = true;
         for op in std::mem::take(&mut self.ops).into_keys() {
             self.out.push(Effect::Drop(op));
         }

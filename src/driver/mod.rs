@@ -1,0 +1,175 @@
+//! The imperative shell around the engine: carries out its effects, tells it what happened, publishes its snapshots.
+//!
+//! One task owns the engine. It decides nothing: which request is sent, dropped or tried again is the engine's word.
+
+mod log;
+
+use crate::clock::{self, Clock};
+use crate::engine::{
+    Answer, Effect, Engine, Event, Failure, ModelId, OpId, Request, ServerId, Snapshot, Spec,
+    UnixMillis,
+};
+use crate::ollama::Ollama;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+
+/// Wishes waiting for the engine. A kick is idempotent, so one that finds the queue full changes nothing.
+const KICKS_QUEUED: usize = 16;
+
+/// A difference between wall and monotonic time that is a step of the clock and not its drift, in milliseconds.
+const CLOCK_STEP_MILLIS: i64 = 500;
+
+/// Asks the engine to try models now that wait for their next attempt.
+#[derive(Clone, Debug)]
+pub struct Kick(mpsc::Sender<Option<ModelId>>);
+
+impl Kick {
+    /// Kicks one model, or all of them. Returns whether the wish was taken; a full queue means that others wait already.
+    pub fn kick(&self, model: Option<ModelId>) -> bool {
+        self.0.try_send(model).is_ok()
+    }
+}
+
+/// The shell of one engine.
+#[derive(Debug)]
+pub struct Driver<O> {
+    engine: Engine,
+    clients: Vec<Arc<O>>,
+    clock: Clock,
+    epoch: Option<UnixMillis>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    kicks: mpsc::Receiver<Option<ModelId>>,
+    operations: JoinSet<Result<Answer, Failure>>,
+    ops: HashMap<Id, OpId>,
+    handles: HashMap<OpId, AbortHandle>,
+}
+
+impl<O: Ollama> Driver<O> {
+    /// A driver with one client per server of `spec`, in the same order. `seed` decides the jitter of waits.
+    pub fn new(
+        spec: Spec,
+        clients: Vec<O>,
+        seed: u64,
+        clock: Clock,
+    ) -> (Self, Kick, watch::Receiver<Arc<Snapshot>>) {
+        let mut engine = Engine::new(spec, seed);
+        let (snapshots, watched) = watch::channel(Arc::new(engine.snapshot(clock.now())));
+        let (sender, kicks) = mpsc::channel(KICKS_QUEUED);
+        let driver = Self {
+            engine,
+            clients: clients.into_iter().map(Arc::new).collect(),
+            clock,
+            epoch: None,
+            snapshots,
+            kicks,
+            operations: JoinSet::new(),
+            ops: HashMap::new(),
+            handles: HashMap::new(),
+        };
+        (driver, Kick(sender), watched)
+    }
+
+    /// Runs until `shutdown` is done. Then the gate is closed, every open request is dropped, and nothing new is sent.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        self.tell_time();
+        self.tell(Event::Tick);
+        loop {
+            let due = self.engine.next_due().map(|at| self.clock.instant(at));
+            let event = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(ended) = self.operations.join_next_with_id() => match self.ended(ended) {
+                    Some(event) => event,
+                    None => continue,
+                },
+                Some(model) = self.kicks.recv() => Event::Kick(model),
+                () = sleep_until(due) => Event::Tick,
+            };
+            self.tell_time();
+            self.tell(event);
+        }
+        self.tell(Event::Shutdown);
+    }
+
+    /// Tells the engine the wall time when the clock was set, and at the start.
+    fn tell_time(&mut self) {
+        let wall = clock::wall();
+        let since_start =
+            i64::try_from(self.clock.now().since_start().as_millis()).unwrap_or(i64::MAX);
+        let epoch = UnixMillis(wall.0.saturating_sub(since_start));
+        let stepped = self
+            .epoch
+            .is_none_or(|known| (known.0 - epoch.0).abs() > CLOCK_STEP_MILLIS);
+        if stepped {
+            self.epoch = Some(epoch);
+            self.tell(Event::Clock(wall));
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let now = self.clock.now();
+        for effect in self.engine.handle(now, event) {
+            match effect {
+                Effect::Send {
+                    op,
+                    server,
+                    request,
+                } => self.send(op, server, request),
+                Effect::Drop(op) => {
+                    if let Some(handle) = self.handles.remove(&op) {
+                        handle.abort();
+                    }
+                }
+                Effect::Log(notice) => log::write(&notice),
+            }
+        }
+        if self.engine.has_changed() {
+            self.snapshots
+                .send_replace(Arc::new(self.engine.snapshot(now)));
+        }
+    }
+
+    fn send(&mut self, op: OpId, server: ServerId, request: Request) {
+        let Some(client) = usize::try_from(server.0)
+            .ok()
+            .and_then(|row| self.clients.get(row))
+        else {
+            return;
+        };
+        let client = Arc::clone(client);
+        let handle = self
+            .operations
+            .spawn(async move { client.call(request).await });
+        self.ops.insert(handle.id(), op);
+        self.handles.insert(op, handle);
+    }
+
+    /// The end of an operation as an event; one that was dropped has none.
+    fn ended(&mut self, ended: Result<(Id, Result<Answer, Failure>), JoinError>) -> Option<Event> {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let op = self.ops.remove(&id)?;
+        self.handles.remove(&op);
+        match ended {
+            Ok((_, result)) => Some(Event::Answered { op, result }),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => None,
+        }
+    }
+}
+
+async fn sleep_until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

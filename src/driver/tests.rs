@@ -1,0 +1,222 @@
+//! The driver on a paused clock with a scripted in-memory Ollama.
+
+use super::*;
+use crate::engine::FailureKind;
+use crate::engine::request::{Installed, ModelInfo, PIN_SECONDS, Resident, Timings};
+use crate::engine::spec::{
+    DriftPolicy, ModelSpec, PullPolicy, ReadinessPolicy, ReadinessScope, ReadinessSpec, ServerSpec,
+    Timing, Verify, WarmupReadiness,
+};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Loads take three seconds; the first `fail_first` of them fail after one.
+#[derive(Debug, Default)]
+struct Script {
+    resident: Mutex<Vec<Resident>>,
+    loads: AtomicUsize,
+    dropped: AtomicUsize,
+    fail_first: usize,
+}
+
+/// Counts a future that is dropped before its end.
+struct DropGuard<'a>(&'a AtomicUsize, bool);
+
+impl Drop for DropGuard<'_> {
+    fn drop(&mut self) {
+        if !self.1 {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Ollama for Arc<Script> {
+    async fn call(&self, request: Request) -> Result<Answer, Failure> {
+        Ok(match request {
+            Request::Version => Answer::Version("0.33.0".into()),
+            Request::Ps => Answer::Resident(self.resident.lock().unwrap().clone()),
+            Request::Tags => Answer::Installed(vec![Installed {
+                name: "a:latest".into(),
+                digest: "d".into(),
+                size: 1,
+                remote: false,
+            }]),
+            Request::Show { .. } => Answer::Info(ModelInfo {
+                blob: Some("sha256-1".into()),
+                completion: true,
+                ..ModelInfo::default()
+            }),
+            Request::Load(target) => {
+                let number = self.loads.fetch_add(1, Ordering::SeqCst);
+                let mut guard = DropGuard(&self.dropped, false);
+                if number < self.fail_first {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    guard.1 = true;
+                    return Err(Failure::new(FailureKind::ServerError, "scripted"));
+                }
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                guard.1 = true;
+                let seconds = clock::wall().0 + PIN_SECONDS * 1000;
+                self.resident.lock().unwrap().push(Resident {
+                    name: target.model,
+                    digest: "d".into(),
+                    size: 1,
+                    size_vram: 0,
+                    context_length: 4096,
+                    expires_at: UnixMillis(seconds),
+                    expires_nanos: 0,
+                });
+                Answer::Done(Timings::default())
+            }
+            Request::Pin(_)
+            | Request::Ping(_)
+            | Request::Probe(_)
+            | Request::Warmup { .. }
+            | Request::Unload { .. }
+            | Request::Pull { .. } => Answer::Done(Timings::default()),
+        })
+    }
+}
+
+fn spec() -> Spec {
+    let model = ModelSpec {
+        name: "a:latest".into(),
+        display_name: "A".into(),
+        required: true,
+        priority: 0,
+        max_retries: 3,
+        retry_delay: Duration::from_secs(2),
+        verify: Verify::Token,
+        warmup: Vec::new(),
+        warmup_parallel: 1,
+        options: Arc::default(),
+        pull: PullPolicy::Never,
+        drift: DriftPolicy::Report,
+        servers: None,
+        min_servers: 1,
+    };
+    Spec {
+        servers: vec![ServerSpec {
+            name: "ollama".into(),
+            url: "http://127.0.0.1:11434".into(),
+        }],
+        models: vec![model],
+        readiness: ReadinessSpec {
+            policy: ReadinessPolicy::All,
+            scope: ReadinessScope::Continuous,
+            warmup: WarmupReadiness::Require,
+        },
+        timing: Timing {
+            jitter_percent: 0,
+            ..Timing::default()
+        },
+    }
+}
+
+struct Running {
+    script: Arc<Script>,
+    clock: Clock,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    kick: Kick,
+    tasks: JoinSet<()>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+fn start(fail_first: usize) -> Running {
+    let script = Arc::new(Script {
+        fail_first,
+        ..Script::default()
+    });
+    let clock = Clock::start();
+    let (driver, kick, snapshots) = Driver::new(spec(), vec![Arc::clone(&script)], 1, clock);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(driver.run(async {
+        let _ended = stopped.await;
+    }));
+    Running {
+        script,
+        clock,
+        snapshots,
+        kick,
+        tasks,
+        stop: Some(stop),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn loads_and_opens_the_gate_at_the_exact_time() {
+    let mut running = start(0);
+    running
+        .snapshots
+        .wait_for(|snapshot| snapshot.gate.ready)
+        .await
+        .unwrap();
+    assert_eq!(running.clock.now().since_start().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_wait_for_their_backoff() {
+    let mut running = start(2);
+    running
+        .snapshots
+        .wait_for(|snapshot| snapshot.gate.ready)
+        .await
+        .unwrap();
+    // 1 s, wait 2 s, 1 s, wait 4 s, 3 s.
+    assert_eq!(running.clock.now().since_start().as_secs(), 11);
+    assert_eq!(running.script.loads.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kick_does_not_wait() {
+    let mut running = start(1);
+    let waits = |snapshot: &Arc<Snapshot>| {
+        snapshot.models[0].state == crate::engine::snapshot::State::Retrying
+    };
+    running.snapshots.wait_for(waits).await.unwrap();
+    assert!(running.kick.kick(None));
+    running
+        .snapshots
+        .wait_for(|snapshot| snapshot.gate.ready)
+        .await
+        .unwrap();
+    assert_eq!(running.clock.now().since_start().as_secs(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_closes_the_gate_and_drops_what_is_open() {
+    let mut running = start(0);
+    let loading = |snapshot: &Arc<Snapshot>| snapshot.servers[0].loads_in_flight == 1;
+    running.snapshots.wait_for(loading).await.unwrap();
+    running.stop.take().unwrap().send(()).unwrap();
+    while running.tasks.join_next().await.is_some() {}
+    let last = running.snapshots.borrow().clone();
+    assert!(!last.gate.ready);
+    assert_eq!(&*last.gate.reasons[0].message, "shutting down");
+    assert_eq!(running.script.dropped.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_model_is_back_after_one_poll_and_its_load() {
+    let mut running = start(0);
+    running
+        .snapshots
+        .wait_for(|snapshot| snapshot.gate.ready)
+        .await
+        .unwrap();
+    let before = running.clock.now();
+    running.script.resident.lock().unwrap().clear();
+    running
+        .snapshots
+        .wait_for(|snapshot| !snapshot.gate.ready)
+        .await
+        .unwrap();
+    running
+        .snapshots
+        .wait_for(|snapshot| snapshot.gate.ready)
+        .await
+        .unwrap();
+    assert!(running.clock.now().since(before) <= Duration::from_millis(5010));
+}
