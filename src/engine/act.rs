@@ -167,6 +167,14 @@ impl Engine {
             return;
         }
         let idle = std::mem::take(&mut self.instances[id].idle_proof);
+        let instance = &self.instances[id];
+        if instance.phase == Phase::Verifying
+            && instance.plan.is_none()
+            && now < instance.no_pings_before
+        {
+            // Asked again it would be loaded again; it answered the ping that showed this.
+            self.become_ready(now, id);
+        }
         if self.instances[id].seen.is_none() || self.instances[id].load.is_some() {
             return;
         }
@@ -197,7 +205,7 @@ impl Engine {
         let instance = &self.instances[id];
         let due = match instance.phase {
             Phase::Waiting => true,
-            Phase::Retrying(due) | Phase::Failed(due) => now >= due,
+            Phase::Retrying(due) | Phase::Failed(due) | Phase::Quarantined(due) => now >= due,
             Phase::Loading
             | Phase::Verifying
             | Phase::Ready
@@ -255,7 +263,11 @@ impl Engine {
         let proof_needed = instance.phase == Phase::Verifying && plan.is_none();
         if (idle_needed || proof_needed) && instance.ping.is_none() && instance.idle_test.is_none()
         {
-            return Some(instance.last_ping.map_or(Mono::ZERO, |at| at + IDLE_RETRY));
+            return Some(
+                instance
+                    .no_pings_before
+                    .max(instance.last_ping.map_or(Mono::ZERO, |at| at + IDLE_RETRY)),
+            );
         }
         None
     }
@@ -348,7 +360,7 @@ impl Engine {
             instance.phase,
             Phase::Ready | Phase::Verifying | Phase::Unresponsive
         );
-        if instance.ping.is_some() || !asks {
+        if instance.ping.is_some() || !asks || now < instance.no_pings_before {
             return;
         }
         let due = instance

@@ -232,6 +232,7 @@ impl Engine {
             | Phase::Ready
             | Phase::Retrying(_)
             | Phase::Failed(_)
+            | Phase::Quarantined(_)
             | Phase::Excluded => {}
         }
     }
@@ -275,6 +276,7 @@ impl Engine {
             | Phase::Loading
             | Phase::Retrying(_)
             | Phase::Failed(_)
+            | Phase::Quarantined(_)
             | Phase::Excluded => {}
         }
     }

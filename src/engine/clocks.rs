@@ -153,6 +153,7 @@ impl Engine {
             | Phase::Loading
             | Phase::Retrying(_)
             | Phase::Failed(_)
+            | Phase::Quarantined(_)
             | Phase::Unresponsive
             | Phase::Excluded => {}
         }

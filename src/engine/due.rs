@@ -117,12 +117,15 @@ impl Engine {
     /// What an instance waits for while its server answers.
     fn wish_due(&self, id: InstanceId) -> Option<Mono> {
         let instance = &self.instances[id];
+        let not_before = instance.not_before.max(self.yields_until(id));
         let phase = match instance.phase {
             Phase::Retrying(time) if instance.load.is_some() => Some(time),
-            Phase::Retrying(time) | Phase::Failed(time) if self.would_start(id) => {
-                Some(time.max(instance.not_before))
+            Phase::Retrying(time) | Phase::Failed(time) | Phase::Quarantined(time)
+                if self.would_start(id) =>
+            {
+                Some(time.max(not_before))
             }
-            Phase::Waiting if self.would_start(id) => Some(instance.not_before),
+            Phase::Waiting if self.would_start(id) => Some(not_before),
             Phase::Ready if instance.plan.is_none() => Some(instance.next_health),
             Phase::Waiting
             | Phase::Loading
@@ -130,6 +133,7 @@ impl Engine {
             | Phase::Ready
             | Phase::Retrying(_)
             | Phase::Failed(_)
+            | Phase::Quarantined(_)
             | Phase::Unresponsive
             | Phase::Excluded => None,
         };

@@ -188,6 +188,20 @@ impl Engine {
                 | State::Quarantined
                 | State::Unresponsive
         );
+        let yields = self.of_model[model]
+            .iter()
+            .find_map(|id| self.instances[*id].usurper.as_ref());
+        if let (State::Pending, Some(usurper)) = (state, yields) {
+            let message = format!(
+                "{name} is pending: {} took its place and is in use",
+                usurper.name
+            );
+            return Reason {
+                model: Some(Arc::clone(name)),
+                blocking,
+                message: message.into(),
+            };
+        }
         let message = match error.filter(|_| tells) {
             Some(error) => format!("{name} is {state}: {}", error.message),
             None => format!("{name} is {state}"),
@@ -215,6 +229,7 @@ fn state_of(instance: &Instance, evidence_counts: bool) -> State {
         Phase::Loading => State::Loading,
         Phase::Retrying(_) => State::Retrying,
         Phase::Failed(_) => State::Failed,
+        Phase::Quarantined(_) => State::Quarantined,
         Phase::Verifying | Phase::Ready | Phase::Unresponsive if !evidence_counts => State::Unknown,
         Phase::Verifying => State::Verifying,
         Phase::Ready => State::Ready,

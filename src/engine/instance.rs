@@ -27,6 +27,8 @@ pub(super) enum Phase {
     Retrying(Mono),
     /// The retries are used up, or none can help; tried again then.
     Failed(Mono),
+    /// It fights another declared model for memory; tried again then.
+    Quarantined(Mono),
     /// Its runner does not answer.
     Unresponsive,
     /// A cloud model: nothing is ever done for it.
@@ -92,6 +94,16 @@ pub(super) struct Plan {
     pub(super) restart: bool,
 }
 
+/// An undeclared runner that appeared as ours went. A person's model is not killed under their hands.
+#[derive(Clone, Debug)]
+pub(super) struct Usurper {
+    pub(super) name: Arc<str>,
+    pub(super) digest: Arc<str>,
+    pub(super) expiry: Expiry,
+    /// Since when its expiry stands still: nobody's request has ended since.
+    pub(super) still_since: Mono,
+}
+
 /// What the last answered poll said of the runner.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
@@ -118,6 +130,8 @@ pub(super) struct Instance {
     pub(super) via: Via,
 
     pub(super) seen: Option<Seen>,
+    /// Bytes in memory when it was last seen.
+    pub(super) last_size: Option<u64>,
     /// The context after our last load; another one later proves a reload by somebody else.
     pub(super) loaded_context: Option<u64>,
     /// The runner is ours: our load or our pin was its last.
@@ -139,8 +153,14 @@ pub(super) struct Instance {
     pub(super) idle_test: Option<Expiry>,
     /// Not loaded before this time, because it was lost too often.
     pub(super) not_before: Mono,
-    /// The undeclared runner that took its place: its weights, its expiry, and since when that stands still.
-    pub(super) usurper: Option<(Weights, Expiry, Mono)>,
+    /// The undeclared runner that took its place.
+    pub(super) usurper: Option<Usurper>,
+    /// Not loaded again until then, because it and others of ours push each other out; how often so far.
+    pub(super) barred: Option<Mono>,
+    pub(super) barred_times: u32,
+    /// When our pings made Ollama load it anew for options that `/api/ps` does not show.
+    pub(super) hidden_reloads: Vec<Mono>,
+    pub(super) no_pings_before: Mono,
     pub(super) next_health: Mono,
     /// Polls asked before this operation know nothing of what our last load did.
     pub(super) polls_count_from: OpId,
@@ -181,6 +201,7 @@ impl Instance {
             weights: None,
             via: Via::Generate,
             seen: None,
+            last_size: None,
             loaded_context: None,
             ours: false,
             attempts: 0,
@@ -194,6 +215,10 @@ impl Instance {
             idle_test: None,
             not_before: Mono::ZERO,
             usurper: None,
+            barred: None,
+            barred_times: 0,
+            hidden_reloads: Vec::new(),
+            no_pings_before: Mono::ZERO,
             next_health: Mono::ZERO,
             polls_count_from: OpId(0),
             wished: None,
@@ -303,6 +328,7 @@ impl Instance {
     /// Takes over what a poll said of its runner.
     pub(super) fn see(&mut self, entry: &Resident, pinned: bool, now: Mono) {
         let since = self.seen.as_ref().map_or(now, |seen| seen.since);
+        self.last_size = Some(entry.size);
         self.seen = Some(Seen {
             view: Residency {
                 size: entry.size,

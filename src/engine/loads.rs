@@ -11,7 +11,7 @@ impl Engine {
         let instance = &self.instances[id];
         let due = match instance.phase {
             Phase::Waiting => true,
-            Phase::Retrying(due) | Phase::Failed(due) => now >= due,
+            Phase::Retrying(due) | Phase::Failed(due) | Phase::Quarantined(due) => now >= due,
             Phase::Loading
             | Phase::Verifying
             | Phase::Ready
@@ -19,6 +19,7 @@ impl Engine {
             | Phase::Excluded => false,
         };
         due && now >= instance.not_before
+            && now >= self.yields_until(id)
             && instance.is_quiet()
             && instance.seen.is_none()
             && instance.digest.is_some()
@@ -84,7 +85,7 @@ impl Engine {
         self.server_changed(server);
         let instance = &mut self.instances[id];
         instance.wished = None;
-        if matches!(instance.phase, Phase::Failed(_)) {
+        if matches!(instance.phase, Phase::Failed(_) | Phase::Quarantined(_)) {
             // A new preload, not a retry of the old one.
             instance.attempts = 0;
         }

@@ -28,6 +28,8 @@ pub(super) struct Evidence {
     pub(super) repaired_under_ping: bool,
     /// A request of ours failed with the words of a dead runner.
     pub(super) died_under_request: Option<Arc<str>>,
+    /// A ping of ours took long on a runner that a client had re-pinned: it had ended, or had other options.
+    pub(super) reloaded_under_ping: bool,
     /// A ping of ours was not answered in time.
     pub(super) silent: bool,
     /// The runner came back with another context, or under another name, without a load of ours.
@@ -47,6 +49,8 @@ pub(super) struct Newcomer {
     pub(super) name: Arc<str>,
     /// Whether a load of ours brought it.
     pub(super) ours: bool,
+    /// Whether it is one of the declared models.
+    pub(super) declared: bool,
 }
 
 impl Evidence {
@@ -124,6 +128,13 @@ fn was_changed(model: &str, evidence: &Evidence) -> Option<(LossCause, String)> 
 
 /// What several causes explain equally well.
 fn undecided(model: &str, evidence: &Evidence) -> (LossCause, String) {
+    if evidence.reloaded_under_ping {
+        let said = format!(
+            "{model} was loaded again when it was asked: its runner had ended, or a client had loaded it with options \
+             that /api/ps does not show"
+        );
+        return (LossCause::Unknown, said);
+    }
     let both = if evidence.stayed > 0 {
         "a client unloaded it, or loads it again with other options"
     } else if evidence.vanished_together > 0 {
@@ -145,6 +156,7 @@ mod tests {
         vec![Newcomer {
             name: name.into(),
             ours,
+            declared: ours,
         }]
     }
 
@@ -241,6 +253,14 @@ mod tests {
                 },
                 LossCause::UnpinnedByClient,
                 "shortened",
+            ),
+            (
+                Evidence {
+                    reloaded_under_ping: true,
+                    ..none()
+                },
+                LossCause::Unknown,
+                "options that /api/ps does not show",
             ),
             (
                 none(),

@@ -24,8 +24,12 @@ pub(super) enum Gone {
 
 /// Who came and went between two polls.
 pub(super) struct Crowd {
-    newcomers: Vec<Newcomer>,
-    /// Names with another digest than the poll before.
+    /// Who appeared, and its entry, in the same order.
+    pub(super) newcomers: Vec<Newcomer>,
+    pub(super) entries: Vec<Resident>,
+    /// The load of ours that was under way, or has just ended.
+    loading: Option<InstanceId>,
+    /// The names of all that are resident now.
     names: Vec<Arc<str>>,
     vanished: usize,
     stayed: usize,
@@ -34,19 +38,35 @@ pub(super) struct Crowd {
 impl Engine {
     /// Compares two polls of a server.
     pub(super) fn crowd(&self, server: ServerId, entries: &[Resident]) -> Crowd {
-        let before = &self.servers[server].resident;
-        let was_there = |entry: &Resident| before.iter().any(|old| old.digest == entry.digest);
-        let newcomers = entries
+        let place = &self.servers[server];
+        let before = &place.resident;
+        let was_there = |entry: &&Resident| before.iter().any(|old| old.digest == entry.digest);
+        let new: Vec<_> = entries
             .iter()
             .filter(|entry| !was_there(entry))
-            .map(|entry| Newcomer {
+            .cloned()
+            .collect();
+        let owners: Vec<_> = new.iter().map(|entry| self.owner(server, entry)).collect();
+        let is_ours =
+            |id: &InstanceId| self.instances[*id].ours || self.instances[*id].load.is_some();
+        let newcomers = new
+            .iter()
+            .zip(&owners)
+            .map(|(entry, owner)| Newcomer {
                 name: Arc::clone(&entry.name),
-                ours: self.is_loaded_by_us(server, entry),
+                ours: owner.as_ref().is_some_and(is_ours),
+                declared: owner.is_some(),
             })
             .collect();
-        let stayed = entries.iter().filter(|entry| was_there(entry)).count();
+        let stayed = entries.iter().filter(was_there).count();
         Crowd {
             newcomers,
+            entries: new,
+            loading: place
+                .loads
+                .first()
+                .copied()
+                .or_else(|| owners.into_iter().flatten().find(is_ours)),
             names: entries
                 .iter()
                 .map(|entry| Arc::clone(&entry.name))
@@ -56,14 +76,13 @@ impl Engine {
         }
     }
 
-    fn is_loaded_by_us(&self, server: ServerId, entry: &Resident) -> bool {
-        self.on(server)
+    /// The declared model that runs on an entry's weights.
+    fn owner(&self, server: ServerId, entry: &Resident) -> Option<InstanceId> {
+        let weights = self.servers[server].catalog.weights(&entry.digest);
+        self.on_server[server]
             .iter()
-            .map(|id| &self.instances[*id])
-            .any(|instance| {
-                instance.digest.as_ref() == Some(&entry.digest)
-                    && (instance.ours || instance.load.is_some())
-            })
+            .copied()
+            .find(|id| self.instances[*id].weights.as_ref() == Some(&weights))
     }
 
     pub(super) fn unlisted(&mut self, now: Mono, id: InstanceId, crowd: &Crowd) {
@@ -87,7 +106,18 @@ impl Engine {
                         .map(|seen| (seen.view.pinned, seen.view.expires_at)),
                     crowd,
                 );
+                let culprit = crowd.loading.filter(|culprit| *culprit != id);
+                let ours = evidence
+                    .newcomers
+                    .first()
+                    .is_some_and(|newcomer| newcomer.ours);
+                let was_ready = self.instances[id].phase == Phase::Ready;
                 self.lose(now, id, evidence, Gone::FromList);
+                self.note_usurper(now, id, crowd);
+                if let Some(culprit) = culprit.filter(|_| ours && was_ready) {
+                    self.note_own_eviction(now, id, culprit);
+                }
+                self.quarantine_if_out(id);
             }
             Phase::Ready
             | Phase::Verifying
@@ -96,7 +126,13 @@ impl Engine {
             | Phase::Loading
             | Phase::Retrying(_)
             | Phase::Failed(_)
-            | Phase::Excluded => self.add_newcomers(id, crowd),
+            | Phase::Quarantined(_)
+            | Phase::Excluded => {
+                if self.instances[id].open_loss.is_some() {
+                    self.note_usurper(now, id, crowd);
+                }
+                self.add_newcomers(id, crowd);
+            }
         }
     }
 
@@ -114,13 +150,15 @@ impl Engine {
         let since_start = i64::try_from(now.since_start().as_millis()).unwrap_or(i64::MAX);
         let wall = self.epoch.0.saturating_add(since_start);
         let mut newcomers = crowd.newcomers.clone();
-        if newcomers.is_empty()
-            && let Some(loading) = place.loads.first().filter(|loading| **loading != id)
+        if let Some(loading) = crowd
+            .loading
+            .filter(|loading| newcomers.is_empty() && *loading != id)
         {
-            let other = &self.models[self.instances[*loading].model].name;
+            let other = &self.models[self.instances[loading].model].name;
             newcomers.push(Newcomer {
                 name: Arc::clone(other),
                 ours: true,
+                declared: true,
             });
         }
         Evidence {

@@ -20,11 +20,13 @@ mod loss;
 mod losses;
 mod observe;
 pub mod request;
+mod residency;
 mod schedule;
 mod server;
 pub mod snapshot;
 pub mod spec;
 mod table;
+mod thrash;
 pub mod time;
 mod views;
 
@@ -236,7 +238,11 @@ impl Engine {
             }
             instance.not_before = now;
             instance.usurper = None;
-            if matches!(instance.phase, Phase::Failed(_) | Phase::Retrying(_)) {
+            instance.barred = None;
+            if matches!(
+                instance.phase,
+                Phase::Failed(_) | Phase::Retrying(_) | Phase::Quarantined(_)
+            ) {
                 instance.phase = if instance.load.is_some() {
                     Phase::Loading
                 } else {

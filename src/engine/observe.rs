@@ -1,14 +1,13 @@
 //! Taking in answers: what an answer proves about a server and about the models on it.
 
-use super::instance::{Instance, Phase, Purpose};
+use super::instance::Phase;
 use super::loss::Evidence;
 use super::request::{Answer, Installed, ModelInfo, Resident, Via};
 use super::server::Asked;
-use super::snapshot::{Drift, Reach};
+use super::snapshot::Reach;
 use super::time::Mono;
 use super::{About, Engine, Failure, FailureKind, InstanceId, Notice, Op, OpId, ServerId};
 use super::{Effect, losses::Gone};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,7 +90,9 @@ impl Engine {
             let instance = &mut self.instances[id];
             instance.digest = None;
             match instance.phase {
-                Phase::Retrying(_) | Phase::Failed(_) if instance.load.is_none() => {
+                Phase::Retrying(_) | Phase::Failed(_) | Phase::Quarantined(_)
+                    if instance.load.is_none() =>
+                {
                     instance.phase = Phase::Waiting;
                     instance.attempts = 0;
                     instance.last_error = Some(view);
@@ -99,6 +100,7 @@ impl Engine {
                 Phase::Waiting | Phase::Loading => instance.last_error = Some(view),
                 Phase::Retrying(_)
                 | Phase::Failed(_)
+                | Phase::Quarantined(_)
                 | Phase::Verifying
                 | Phase::Ready
                 | Phase::Unresponsive
@@ -270,6 +272,7 @@ impl Engine {
             | Phase::Unresponsive
             | Phase::Loading
             | Phase::Failed(_)
+            | Phase::Quarantined(_)
             | Phase::Excluded => {}
         }
     }
@@ -338,132 +341,6 @@ impl Engine {
             Via::Generate
         };
         instance.weights = Some(weights);
-    }
-
-    // === what is resident ===
-
-    fn compare(&mut self, now: Mono, server: ServerId, asked: OpId, entries: &[Resident]) {
-        let catalog = &self.servers[server].catalog;
-        let by_weights: BTreeMap<_, _> = entries
-            .iter()
-            .map(|entry| (catalog.weights(&entry.digest), entry))
-            .collect();
-        let crowd = self.crowd(server, entries);
-        for id in self.on(server).iter().copied() {
-            let instance = &self.instances[id];
-            // What happened after the poll was asked is not in its answer.
-            if instance.phase == Phase::Excluded || asked < instance.polls_count_from {
-                continue;
-            }
-            let Some(weights) = &instance.weights else {
-                continue;
-            };
-            match by_weights.get(weights) {
-                Some(entry) => self.listed(now, id, entry),
-                None => self.unlisted(now, id, &crowd),
-            }
-        }
-    }
-
-    fn listed(&mut self, now: Mono, id: InstanceId, entry: &Resident) {
-        let pinned = self.is_our_pin(now, entry.expires_at);
-        let was_down = self.servers[self.instances[id].server].was_down;
-        let instance = &mut self.instances[id];
-        let before = instance.seen.clone();
-        instance.see(entry, pinned, now);
-        if instance.phase == Phase::Ready {
-            instance.last_checked = Some(now);
-        }
-        let slow_ping = std::mem::take(&mut instance.slow_ping);
-        if let Some(expiry) = instance.idle_test.take()
-            && expiry != (entry.expires_at, entry.expires_nanos)
-        {
-            instance.idle_proof = true;
-        }
-        if instance.load.is_some() {
-            self.note_reload_of_lost(
-                id,
-                before.as_ref().map(|seen| seen.view.context_length),
-                entry,
-            );
-            return;
-        }
-        if instance.ours && instance.loaded_context.is_none() {
-            instance.loaded_context = Some(entry.context_length);
-        }
-        self.update_drift(id);
-        let Some(before) = before else { return };
-        let changed = if before.view.context_length != entry.context_length {
-            Some(format!(
-                "with a context of {} instead of {}",
-                entry.context_length, before.view.context_length
-            ))
-        } else if before.listed_as != entry.name {
-            Some(format!("as {}", entry.name))
-        } else {
-            None
-        };
-        let evidence = if changed.is_some() {
-            Evidence {
-                reloaded_as: changed.map(Arc::from),
-                ..Evidence::default()
-            }
-        } else if slow_ping && before.view.pinned && !pinned {
-            Evidence {
-                repaired_under_ping: true,
-                ..Evidence::default()
-            }
-        } else {
-            let instance = &self.instances[id];
-            let suspicious = (before.view.pinned && !pinned) || was_down;
-            if instance.phase == Phase::Ready && suspicious {
-                self.rewarm(now, id);
-            }
-            self.instances[id].needs_pin |= !pinned;
-            return;
-        };
-        self.instances[id].ours = false;
-        self.instances[id].needs_pin = !pinned;
-        self.lose(now, id, evidence, Gone::StillResident);
-    }
-
-    /// It may have been loaded anew, or a client only sent a `keep_alive`: running the prompts again costs 0.1 s if
-    /// nothing was lost, and its time tells which it was.
-    fn rewarm(&mut self, now: Mono, id: InstanceId) {
-        let spec = &self.models[self.instances[id].model];
-        let plan = Instance::plan_for(spec, Purpose::Rewarm, now);
-        let instance = &mut self.instances[id];
-        if instance.plan.is_none_or(|plan| plan.open.is_none()) {
-            instance.plan = plan;
-            instance.touch();
-        }
-    }
-
-    fn update_drift(&mut self, id: InstanceId) {
-        let instance = &self.instances[id];
-        let spec = &self.models[instance.model];
-        let Some(seen) = &instance.seen else { return };
-        let mut drift = Vec::new();
-        let wanted = spec.options.get("num_ctx").and_then(|value| match value {
-            super::spec::OptionValue::Int(context) => u64::try_from(*context).ok(),
-            super::spec::OptionValue::Bool(_)
-            | super::spec::OptionValue::Float(_)
-            | super::spec::OptionValue::Text(_) => None,
-        });
-        let expected = wanted
-            .or(instance.loaded_context)
-            .filter(|_| seen.view.context_length != 0);
-        if expected.is_some_and(|context| context != seen.view.context_length) {
-            drift.push(Drift::Context);
-        }
-        if !seen.view.pinned {
-            drift.push(Drift::Pin);
-        }
-        if drift != instance.drift {
-            let instance = &mut self.instances[id];
-            instance.drift = drift;
-            instance.touch();
-        }
     }
 }
 

@@ -16,7 +16,16 @@ pub(super) struct Asked {
     pub(super) at: Mono,
 }
 
+/// One of our models went as another one of ours was loaded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Eviction {
+    pub(super) at: Mono,
+    pub(super) victim: InstanceId,
+    pub(super) culprit: InstanceId,
+}
+
 /// One server.
+
 #[derive(Clone, Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -63,6 +72,8 @@ pub(super) struct Server {
     pub(super) resident: Vec<Resident>,
     /// Open loads of ours, the oldest first: Ollama carries them out in this order.
     pub(super) loads: Vec<InstanceId>,
+    /// Which of our loads pushed out which of our models, and when; see `thrash`.
+    pub(super) own_evictions: Vec<Eviction>,
     /// Whose warm-up runs: one at a time, so that no user waits behind a queue of ours.
     pub(super) warming: Option<InstanceId>,
 }
@@ -92,6 +103,7 @@ impl Server {
             catalog: Catalog::default(),
             resident: Vec::new(),
             loads: Vec::new(),
+            own_evictions: Vec::new(),
             warming: None,
         }
     }

@@ -101,7 +101,9 @@ impl Engine {
 
     fn new_instance_view(&self, instance: &Instance) -> InstanceView {
         let next_retry_at = match instance.phase {
-            Phase::Retrying(due) | Phase::Failed(due) => Some(due.max(instance.not_before)),
+            Phase::Retrying(due) | Phase::Failed(due) | Phase::Quarantined(due) => {
+                Some(due.max(instance.not_before))
+            }
             Phase::Waiting if instance.not_before > instance.state_since => {
                 Some(instance.not_before)
             }

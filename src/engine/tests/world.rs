@@ -304,6 +304,29 @@ impl World {
             .0
     }
 
+    pub(super) fn finish_probes(&mut self) {
+        let open: Vec<_> = self
+            .open
+            .iter()
+            .filter(|(_, request)| matches!(request, Request::Probe(_)))
+            .map(|(op, _)| *op)
+            .collect();
+        for op in open {
+            self.open.remove(&op);
+            self.tell(Event::Answered {
+                op,
+                result: Ok(Answer::Done(Timings::default())),
+            });
+        }
+    }
+
+    pub(super) fn first_open_load(&self) -> Option<Arc<str>> {
+        self.open.values().find_map(|request| match request {
+            Request::Load(target) => Some(Arc::clone(&target.model)),
+            _ => None,
+        })
+    }
+
     pub(super) fn is_open(&self, kind: &str) -> usize {
         self.open
             .values()

@@ -1,0 +1,176 @@
+//! What a poll proves about each model: listed or not, still the same runner or another one, as desired or drifted.
+
+use super::instance::{Instance, Phase, Purpose, Seen};
+use super::loss::Evidence;
+use super::losses::Gone;
+use super::request::Resident;
+use super::snapshot::Drift;
+use super::time::Mono;
+use super::{Engine, InstanceId, OpId, ServerId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Engine {
+    pub(super) fn compare(
+        &mut self,
+        now: Mono,
+        server: ServerId,
+        asked: OpId,
+        entries: &[Resident],
+    ) {
+        let catalog = &self.servers[server].catalog;
+        let by_weights: BTreeMap<_, _> = entries
+            .iter()
+            .map(|entry| (catalog.weights(&entry.digest), entry))
+            .collect();
+        let crowd = self.crowd(server, entries);
+        for id in self.on(server).iter().copied() {
+            let instance = &self.instances[id];
+            // What happened after the poll was asked is not in its answer.
+            if instance.phase == Phase::Excluded || asked < instance.polls_count_from {
+                continue;
+            }
+            self.watch_usurper(now, id, entries);
+            let Some(weights) = &self.instances[id].weights else {
+                continue;
+            };
+            match by_weights.get(weights) {
+                Some(entry) => self.listed(now, id, entry),
+                None => self.unlisted(now, id, &crowd),
+            }
+        }
+    }
+
+    fn listed(&mut self, now: Mono, id: InstanceId, entry: &Resident) {
+        let pinned = self.is_our_pin(now, entry.expires_at);
+        let instance = &mut self.instances[id];
+        let before = instance.seen.clone();
+        instance.see(entry, pinned, now);
+        if instance.phase == Phase::Ready {
+            instance.last_checked = Some(now);
+        }
+        let slow_ping = std::mem::take(&mut instance.slow_ping);
+        let moved = |expiry| expiry != (entry.expires_at, entry.expires_nanos);
+        if instance.idle_test.take().is_some_and(moved) {
+            instance.idle_proof = true;
+        }
+        if instance.load.is_some() {
+            let context = before.as_ref().map(|seen| seen.view.context_length);
+            self.note_reload_of_lost(id, context, entry);
+            return;
+        }
+        if instance.ours && instance.loaded_context.is_none() {
+            instance.loaded_context = Some(entry.context_length);
+        }
+        self.update_drift(now, id);
+        let Some(before) = before else { return };
+        let Some(evidence) = reloaded(&before, entry, slow_ping, pinned) else {
+            let suspicious =
+                (before.view.pinned && !pinned) || self.servers[self.instances[id].server].was_down;
+            if suspicious && self.instances[id].phase == Phase::Ready {
+                self.rewarm(now, id);
+            }
+            self.instances[id].needs_pin |= !pinned;
+            return;
+        };
+        if evidence.reloaded_under_ping {
+            self.note_hidden_reload(now, id);
+        }
+        let instance = &mut self.instances[id];
+        instance.ours = false;
+        instance.needs_pin = !pinned;
+        self.lose(now, id, evidence, Gone::StillResident);
+    }
+
+    /// A ping of ours made Ollama load the model anew, although what `/api/ps` shows was repeated. Twice within the
+    /// window means options that it does not show: pings would only go on taking the model from its other user.
+    fn note_hidden_reload(&mut self, now: Mono, id: InstanceId) {
+        let window = self.spec.timing.conflict_window;
+        let instance = &mut self.instances[id];
+        instance.hidden_reloads.retain(|at| now.since(*at) < window);
+        instance.hidden_reloads.push(now);
+        if instance.hidden_reloads.len() < 2 {
+            return;
+        }
+        instance.hidden_reloads.clear();
+        instance.no_pings_before = now + window;
+        let name = Arc::clone(&self.models[instance.model].name);
+        let said = "another client loads it with options that /api/ps does not show (num_thread, use_mmap, …); \
+                    pings are paused so that they do not load it again";
+        self.advise(Some(&name), said);
+    }
+
+    /// It may have been loaded anew, or a client only sent a `keep_alive`: running the prompts again costs 0.1 s if
+    /// nothing was lost, and its time tells which it was.
+    fn rewarm(&mut self, now: Mono, id: InstanceId) {
+        let spec = &self.models[self.instances[id].model];
+        let plan = Instance::plan_for(spec, Purpose::Rewarm, now);
+        let instance = &mut self.instances[id];
+        if instance.plan.is_none_or(|plan| plan.open.is_none()) {
+            instance.plan = plan;
+            instance.touch();
+        }
+    }
+
+    fn update_drift(&mut self, now: Mono, id: InstanceId) {
+        let instance = &self.instances[id];
+        let spec = &self.models[instance.model];
+        let Some(seen) = &instance.seen else { return };
+        let mut drift = Vec::new();
+        let wanted = spec.options.get("num_ctx").and_then(|value| match value {
+            super::spec::OptionValue::Int(context) => u64::try_from(*context).ok(),
+            super::spec::OptionValue::Bool(_)
+            | super::spec::OptionValue::Float(_)
+            | super::spec::OptionValue::Text(_) => None,
+        });
+        let expected = wanted
+            .or(instance.loaded_context)
+            .filter(|_| seen.view.context_length != 0);
+        if expected.is_some_and(|context| context != seen.view.context_length) {
+            drift.push(Drift::Context);
+        }
+        if !seen.view.pinned {
+            drift.push(Drift::Pin);
+        }
+        if instance.no_pings_before > now {
+            drift.push(Drift::HiddenOptions);
+        }
+        if drift != instance.drift {
+            let instance = &mut self.instances[id];
+            instance.drift = drift;
+            instance.touch();
+        }
+    }
+}
+
+/// What proves that a listed runner is another one than before; `None` where nothing does.
+fn reloaded(before: &Seen, entry: &Resident, slow_ping: bool, pinned: bool) -> Option<Evidence> {
+    let how = if before.view.context_length != entry.context_length {
+        let (now, then) = (entry.context_length, before.view.context_length);
+        Some(format!("with a context of {now} instead of {then}"))
+    } else if before.listed_as != entry.name {
+        Some(format!("as {}", entry.name))
+    } else {
+        None
+    };
+    if how.is_some() {
+        return Some(Evidence {
+            reloaded_as: how.map(Arc::from),
+            ..Evidence::default()
+        });
+    }
+    if !slow_ping || pinned {
+        return None;
+    }
+    if before.view.pinned {
+        return Some(Evidence {
+            repaired_under_ping: true,
+            ..Evidence::default()
+        });
+    }
+    let moved = before.expiry != (entry.expires_at, entry.expires_nanos);
+    moved.then(|| Evidence {
+        reloaded_under_ping: true,
+        ..Evidence::default()
+    })
+}
