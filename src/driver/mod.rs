@@ -143,7 +143,7 @@ impl<O: Ollama> Driver<O> {
         let client = Arc::clone(client);
         let handle = self
             .operations
-            .spawn(async move { client.call(request).await });
+            .spawn(async move { client.call(request, |_| {}).await });
         self.ops.insert(handle.id(), op);
         self.handles.insert(op, handle);
     }

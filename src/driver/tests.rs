@@ -32,7 +32,11 @@ impl Drop for DropGuard<'_> {
 }
 
 impl Ollama for Arc<Script> {
-    async fn call(&self, request: Request) -> Result<Answer, Failure> {
+    async fn call(
+        &self,
+        request: Request,
+        _: impl Fn(crate::ollama::Progress) + Send + Sync,
+    ) -> Result<Answer, Failure> {
         Ok(match request {
             Request::Version => Answer::Version("0.33.0".into()),
             Request::Ps => Answer::Resident(self.resident.lock().unwrap().clone()),
