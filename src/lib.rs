@@ -6,4 +6,9 @@
 pub mod clock;
 pub mod driver;
 pub mod engine;
+pub mod http;
+pub mod metrics;
 pub mod ollama;
+
+#[cfg(test)]
+mod testing;

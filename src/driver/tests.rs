@@ -3,10 +3,6 @@
 use super::*;
 use crate::engine::FailureKind;
 use crate::engine::request::{Installed, ModelInfo, PIN_SECONDS, Resident, Timings};
-use crate::engine::spec::{
-    DriftPolicy, ModelSpec, PullPolicy, ReadinessPolicy, ReadinessScope, ReadinessSpec, ServerSpec,
-    Timing, Verify, WarmupReadiness,
-};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -84,38 +80,12 @@ impl Ollama for Arc<Script> {
 }
 
 fn spec() -> Spec {
-    let model = ModelSpec {
-        name: "a:latest".into(),
-        display_name: "A".into(),
-        required: true,
-        priority: 0,
-        max_retries: 3,
-        retry_delay: Duration::from_secs(2),
-        verify: Verify::Token,
-        warmup: Vec::new(),
-        warmup_parallel: 1,
-        options: Arc::default(),
-        pull: PullPolicy::Never,
-        drift: DriftPolicy::Report,
-        servers: None,
-        min_servers: 1,
-    };
-    Spec {
-        servers: vec![ServerSpec {
-            name: "ollama".into(),
-            url: "http://127.0.0.1:11434".into(),
-        }],
-        models: vec![model],
-        readiness: ReadinessSpec {
-            policy: ReadinessPolicy::All,
-            scope: ReadinessScope::Continuous,
-            warmup: WarmupReadiness::Require,
-        },
-        timing: Timing {
-            jitter_percent: 0,
-            ..Timing::default()
-        },
+    let mut spec = crate::testing::spec(&["a:latest"]);
+    for model in &mut spec.models {
+        model.retry_delay = Duration::from_secs(2);
+        model.verify = crate::engine::spec::Verify::Token;
     }
+    spec
 }
 
 struct Running {

@@ -15,40 +15,13 @@ use std::time::Duration;
 pub(super) const WALL: i64 = 1_795_507_200_000;
 
 pub(super) fn model(name: &str) -> ModelSpec {
-    ModelSpec {
-        name: name.into(),
-        display_name: name.into(),
-        required: true,
-        priority: 0,
-        max_retries: 3,
-        retry_delay: Duration::from_secs(1),
-        verify: Verify::Load,
-        warmup: Vec::new(),
-        warmup_parallel: 1,
-        options: Arc::default(),
-        pull: PullPolicy::Never,
-        drift: DriftPolicy::Report,
-        servers: None,
-        min_servers: 1,
-    }
+    crate::testing::spec(&[name]).models.remove(0)
 }
 
 pub(super) fn spec(models: Vec<ModelSpec>) -> Spec {
     Spec {
-        servers: vec![ServerSpec {
-            name: "ollama".into(),
-            url: "http://127.0.0.1:11434".into(),
-        }],
         models,
-        readiness: ReadinessSpec {
-            policy: ReadinessPolicy::All,
-            scope: ReadinessScope::Continuous,
-            warmup: WarmupReadiness::Require,
-        },
-        timing: Timing {
-            jitter_percent: 0,
-            ..Timing::default()
-        },
+        ..crate::testing::spec(&[])
     }
 }
 
