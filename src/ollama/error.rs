@@ -91,7 +91,7 @@ pub(super) fn unexpected(said: impl AsRef<str>) -> Failure {
 pub(super) fn transport(error: &reqwest::Error) -> Failure {
     let chain = chain(error);
     let broken = error.is_connect() || error.is_request() || error.is_timeout() || error.is_body();
-    let kind = if error.is_decode() || !broken {
+    let kind = if error.is_decode() || !broken || is_no_http(error) {
         FailureKind::UnexpectedResponse
     } else if chain.contains("certificate") || chain.contains("invalid peer") {
         FailureKind::InvalidRequest
@@ -99,6 +99,21 @@ pub(super) fn transport(error: &reqwest::Error) -> Failure {
         FailureKind::Unreachable
     };
     Failure::new(kind, chain)
+}
+
+/// Whether something answered that does not speak HTTP.
+fn is_no_http(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(level) = cause {
+        if level
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse)
+        {
+            return true;
+        }
+        cause = level.source();
+    }
+    false
 }
 
 /// The messages from the second level down: the first one of reqwest only repeats the URL.

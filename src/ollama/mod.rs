@@ -23,3 +23,6 @@ pub trait Ollama: Send + Sync + 'static {
         progress: impl Fn(Progress) + Send + Sync,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send;
 }
+
+#[cfg(test)]
+mod tests;
