@@ -28,7 +28,9 @@ pub mod spec;
 mod table;
 mod thrash;
 pub mod time;
+mod totals;
 mod views;
+mod words;
 
 pub use event::{Effect, Event, ModelId, Notice, OpId, ServerId};
 pub use failure::{Failure, FailureKind};

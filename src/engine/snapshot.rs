@@ -3,7 +3,8 @@
 
 use super::failure::FailureKind;
 use super::time::{Mono, UnixMillis};
-use std::fmt;
+pub use super::totals::{Histogram, Totals};
+pub use super::words::{Drift, LossCause, Reach, State};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,34 +90,6 @@ pub struct ServerView {
     pub resident: usize,
 }
 
-/// Whether a server answers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reach {
-    /// Nothing was heard of it yet.
-    Starting,
-    /// It answers.
-    Up,
-    /// `/api/ps` is silent while `/api/version` answers: a runner hangs or is slow to go.
-    PsSilent,
-    /// Nothing answers; connections are accepted.
-    Silent,
-    /// Connections are refused or reset.
-    Down,
-}
-
-impl Reach {
-    /// The wire name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Up => "up",
-            Self::PsSilent => "ps_silent",
-            Self::Silent => "silent",
-            Self::Down => "down",
-        }
-    }
-}
-
 /// One declared model over all its servers.
 #[derive(Clone, Debug)]
 pub struct ModelView {
@@ -134,69 +107,6 @@ pub struct ModelView {
     pub ready: bool,
     /// One per server that shall have it.
     pub instances: Vec<Arc<InstanceView>>,
-}
-
-/// The state of a model on a server. The words are the wire format; the set is closed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum State {
-    /// Its turn has not come, or its server is not up yet.
-    Pending,
-    /// It is being pulled.
-    Pulling,
-    /// Its weights are being loaded.
-    Loading,
-    /// Its probe or warm-up runs.
-    Verifying,
-    /// Resident and warm, on evidence.
-    Ready,
-    /// Between two attempts.
-    Retrying,
-    /// The retries are used up; tried again at every health interval.
-    Failed,
-    /// It fights another model for memory; tried again at every health interval.
-    Quarantined,
-    /// Its runner does not answer.
-    Unresponsive,
-    /// Its server does not answer, so nothing is known of it.
-    Unknown,
-}
-
-impl State {
-    /// All states, in the order of the documentation.
-    pub const ALL: [Self; 10] = [
-        Self::Pending,
-        Self::Pulling,
-        Self::Loading,
-        Self::Verifying,
-        Self::Ready,
-        Self::Retrying,
-        Self::Failed,
-        Self::Quarantined,
-        Self::Unresponsive,
-        Self::Unknown,
-    ];
-
-    /// The wire name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Pulling => "pulling",
-            Self::Loading => "loading",
-            Self::Verifying => "verifying",
-            Self::Ready => "ready",
-            Self::Retrying => "retrying",
-            Self::Failed => "failed",
-            Self::Quarantined => "quarantined",
-            Self::Unresponsive => "unresponsive",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// One model on one server.
@@ -290,108 +200,6 @@ pub struct Residency {
     pub pinned: bool,
 }
 
-/// In what a resident model differs from what is wanted. The words are the `kind` label.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Drift {
-    /// Other runner options than declared.
-    Options,
-    /// Another context than declared.
-    Context,
-    /// Not our pin.
-    Pin,
-    /// Outdated weights.
-    Digest,
-    /// A smaller share in the GPU's memory than after our load.
-    GpuShare,
-    /// Reloads by options that `/api/ps` does not show.
-    HiddenOptions,
-}
-
-impl Drift {
-    /// All kinds.
-    pub const ALL: [Self; 6] = [
-        Self::Options,
-        Self::Context,
-        Self::Pin,
-        Self::Digest,
-        Self::GpuShare,
-        Self::HiddenOptions,
-    ];
-
-    /// The wire name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Options => "options",
-            Self::Context => "context",
-            Self::Pin => "pin",
-            Self::Digest => "digest",
-            Self::GpuShare => "gpu_share",
-            Self::HiddenOptions => "hidden_options",
-        }
-    }
-}
-
-/// Why a ready model was lost. The words are the `cause` label; the set is closed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum LossCause {
-    /// The server was restarted.
-    ServerRestart,
-    /// Its time to live ran out.
-    TtlExpired,
-    /// Its time to live had been shortened by a client's `keep_alive` and ran out.
-    UnpinnedByClient,
-    /// A client loaded it with other options.
-    OptionsChanged,
-    /// Another model took its place.
-    MemoryPressure,
-    /// Its weights were replaced under its name.
-    ModelUpdated,
-    /// It was deleted.
-    ModelDeleted,
-    /// Somebody unloaded it.
-    Unloaded,
-    /// Its runner ended.
-    RunnerCrashed,
-    /// Its runner does not answer.
-    RunnerHung,
-    /// The evidence fits several causes equally; the detail names them.
-    Unknown,
-}
-
-impl LossCause {
-    /// All causes, in the order of the documentation.
-    pub const ALL: [Self; 11] = [
-        Self::ServerRestart,
-        Self::TtlExpired,
-        Self::UnpinnedByClient,
-        Self::OptionsChanged,
-        Self::MemoryPressure,
-        Self::ModelUpdated,
-        Self::ModelDeleted,
-        Self::Unloaded,
-        Self::RunnerCrashed,
-        Self::RunnerHung,
-        Self::Unknown,
-    ];
-
-    /// The wire name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ServerRestart => "server_restart",
-            Self::TtlExpired => "ttl_expired",
-            Self::UnpinnedByClient => "unpinned_by_client",
-            Self::OptionsChanged => "options_changed",
-            Self::MemoryPressure => "memory_pressure",
-            Self::ModelUpdated => "model_updated",
-            Self::ModelDeleted => "model_deleted",
-            Self::Unloaded => "unloaded",
-            Self::RunnerCrashed => "runner_crashed",
-            Self::RunnerHung => "runner_hung",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 /// The last loss of a model.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LossView {
@@ -414,63 +222,4 @@ pub struct ErrorView {
     pub hint: Arc<str>,
     /// When.
     pub at: Mono,
-}
-
-/// Counters and histograms of one model on one server. They never fall.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Totals {
-    /// Load attempts begun.
-    pub preload_attempts: u64,
-    /// Load attempts failed, by kind, in the order of [`FailureKind::ALL`].
-    pub preload_failures: [u64; FailureKind::ALL.len()],
-    /// Attempts beyond the first of a preload.
-    pub preload_retries: u64,
-    /// Seconds of successful loads.
-    pub preload_seconds: Histogram,
-    /// Seconds of successful warm-ups.
-    pub warmup_seconds: Histogram,
-    /// Warm-ups failed, by kind.
-    pub warmup_failures: [u64; FailureKind::ALL.len()],
-    /// Health checks begun.
-    pub health_checks: u64,
-    /// Health checks failed, by kind.
-    pub health_check_failures: [u64; FailureKind::ALL.len()],
-    /// Seconds of successful health checks.
-    pub health_check_seconds: Histogram,
-    /// Losses, by cause, in the order of [`LossCause::ALL`].
-    pub losses: [u64; LossCause::ALL.len()],
-}
-
-/// A histogram with the fixed bounds [`Histogram::BOUNDS`].
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Histogram {
-    /// Observations per bucket, not cumulated; the last one is above all bounds.
-    pub buckets: [u64; Histogram::BOUNDS.len() + 1],
-    /// Sum of all observations, in seconds.
-    pub sum: f64,
-}
-
-impl Histogram {
-    /// Upper bounds, in seconds: from a warm ping to the largest model on a slow disk.
-    pub const BOUNDS: [f64; 14] = [
-        0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 300.0,
-    ];
-
-    /// Adds one observation.
-    pub fn observe(&mut self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        let index = Self::BOUNDS
-            .iter()
-            .position(|bound| seconds <= *bound)
-            .unwrap_or(Self::BOUNDS.len());
-        if let Some(bucket) = self.buckets.get_mut(index) {
-            *bucket += 1;
-        }
-        self.sum += seconds;
-    }
-
-    /// Number of observations.
-    pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
-    }
 }

@@ -1,14 +1,19 @@
 //! The admin server: status, metrics, probes and the page. Every answer is made from the latest snapshot; none waits
 //! for Ollama.
 
+mod body;
 mod page;
 mod respond;
 mod router;
 mod server;
 mod status;
 
+pub use body::{
+    ActivityEntry, ErrorEntry, InstanceEntry, InstanceFacts, LossEntry, ModelEntry,
+    NamedModelEntry, ReadyBody, ServerEntry, StatusBody,
+};
+
 pub use server::{BindError, Bound, CONNECTIONS_MAX};
-pub use status::{ModelEntry, ReadyBody, StatusBody};
 
 use crate::engine::Snapshot;
 use crate::metrics::Exposition;

@@ -1,123 +1,10 @@
 //! Every metric of the preloader in one table: name, kind, help, labels, and where its samples come from.
 
-use crate::engine::snapshot::{
-    Drift, Histogram, InstanceView, LossCause, ModelView, Reach, ServerView, Snapshot, State,
-    Totals,
+use super::family::{
+    Family, Kind, all_instances, bool_value, failures, histograms, instances, seconds, servers,
+    timestamp,
 };
-use crate::engine::{FailureKind, Mono, UnixMillis};
-use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use std::sync::Arc;
-
-/// What kind of metric it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// Only rises.
-    Counter,
-    /// Rises and falls.
-    Gauge,
-    /// Buckets, sum and count.
-    Histogram,
-}
-
-/// One metric.
-#[derive(Clone, Copy, Debug)]
-pub struct Family {
-    /// Name, with its unit.
-    pub name: &'static str,
-    /// Kind.
-    pub kind: Kind,
-    /// One sentence.
-    pub help: &'static str,
-    /// Label names.
-    pub labels: &'static [&'static str],
-    fill: fn(&Facts<'_>, &mut Samples),
-}
-
-/// What the samples are made from.
-#[derive(Debug)]
-pub(super) struct Facts<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) reload_successful: bool,
-    pub(super) reload_success_at: UnixMillis,
-}
-
-/// The samples of one family under construction.
-#[derive(Debug)]
-pub(super) struct Samples {
-    kind: Kind,
-    labels: &'static [&'static str],
-    metrics: Vec<Metric>,
-}
-
-impl Samples {
-    fn start(&self, values: &[&str]) -> Metric {
-        let pair = |(name, value): (&&str, &&str)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        };
-        Metric::from_label(self.labels.iter().zip(values).map(pair).collect())
-    }
-
-    fn push(&mut self, values: &[&str], value: f64) {
-        let mut metric = self.start(values);
-        if self.kind == Kind::Counter {
-            let mut counter = Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        } else {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
-        }
-        self.metrics.push(metric);
-    }
-
-    fn push_histogram(&mut self, values: &[&str], histogram: &Histogram) {
-        let mut cumulated = 0;
-        let bucket = |(bound, count): (f64, &u64)| {
-            cumulated += count;
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(bound);
-            bucket.set_cumulative_count(cumulated);
-            bucket
-        };
-        let buckets = Histogram::BOUNDS
-            .into_iter()
-            .zip(&histogram.buckets)
-            .map(bucket)
-            .collect();
-        let mut made = prometheus::proto::Histogram::default();
-        made.set_bucket(buckets);
-        made.set_sample_count(histogram.count());
-        made.set_sample_sum(histogram.sum);
-        let mut metric = self.start(values);
-        metric.set_histogram(made);
-        self.metrics.push(metric);
-    }
-}
-
-impl Family {
-    pub(super) fn collect(&self, facts: &Facts<'_>) -> MetricFamily {
-        let mut samples = Samples {
-            kind: self.kind,
-            labels: self.labels,
-            metrics: Vec::new(),
-        };
-        (self.fill)(facts, &mut samples);
-        let mut family = MetricFamily::default();
-        family.set_name(self.name.to_owned());
-        family.set_help(self.help.to_owned());
-        family.set_field_type(match self.kind {
-            Kind::Counter => MetricType::COUNTER,
-            Kind::Gauge => MetricType::GAUGE,
-            Kind::Histogram => MetricType::HISTOGRAM,
-        });
-        family.set_metric(samples.metrics);
-        family
-    }
-}
+use crate::engine::snapshot::{Drift, LossCause, Reach, State};
 
 const NONE: &[&str] = &[];
 const SERVER: &[&str] = &["server"];
@@ -129,13 +16,9 @@ pub const FAMILIES: [Family; 36] = [
         name: "preloader_build_info",
         kind: Kind::Gauge,
         help: "The running build; always 1.",
-        labels: &["version", "rustc", "target"],
+        labels: &["version", "arch"],
         fill: |_, out| {
-            let rustc = env!("CARGO_PKG_RUST_VERSION");
-            out.push(
-                &[env!("CARGO_PKG_VERSION"), rustc, std::env::consts::ARCH],
-                1.0,
-            );
+            out.push(&[env!("CARGO_PKG_VERSION"), std::env::consts::ARCH], 1.0);
         },
     },
     Family {
@@ -485,63 +368,3 @@ pub const FAMILIES: [Family; 36] = [
         fill: |facts, out| out.push(&[], seconds(facts.reload_success_at)),
     },
 ];
-
-fn servers(facts: &Facts<'_>, out: &mut Samples, value: impl Fn(&ServerView) -> f64) {
-    for server in &facts.snapshot.servers {
-        out.push(&[&server.name], value(server));
-    }
-}
-
-fn all_instances<'a>(
-    facts: &Facts<'a>,
-) -> impl Iterator<Item = (&'a Arc<ModelView>, &'a Arc<InstanceView>)> {
-    facts.snapshot.models.iter().flat_map(|model| {
-        model
-            .instances
-            .iter()
-            .map(move |instance| (model, instance))
-    })
-}
-
-fn instances(
-    facts: &Facts<'_>,
-    out: &mut Samples,
-    value: impl Fn(&ModelView, &InstanceView) -> f64,
-) {
-    for (model, instance) in all_instances(facts) {
-        out.push(&[&instance.server, &model.name], value(model, instance));
-    }
-}
-
-fn histograms(facts: &Facts<'_>, out: &mut Samples, of: impl Fn(&Totals) -> &Histogram) {
-    for (model, instance) in all_instances(facts) {
-        out.push_histogram(&[&instance.server, &model.name], of(&instance.totals));
-    }
-}
-
-fn failures(
-    facts: &Facts<'_>,
-    out: &mut Samples,
-    of: impl Fn(&Totals) -> &[u64; FailureKind::ALL.len()],
-) {
-    for (model, instance) in all_instances(facts) {
-        for (kind, count) in FailureKind::ALL.iter().zip(of(&instance.totals)) {
-            out.push(
-                &[&instance.server, &model.name, kind.as_str()],
-                *count as f64,
-            );
-        }
-    }
-}
-
-fn bool_value(value: bool) -> f64 {
-    if value { 1.0 } else { 0.0 }
-}
-
-fn timestamp(facts: &Facts<'_>, at: Option<Mono>) -> f64 {
-    at.map_or(0.0, |at| seconds(facts.snapshot.date(at)))
-}
-
-fn seconds(at: UnixMillis) -> f64 {
-    at.0 as f64 / 1000.0
-}

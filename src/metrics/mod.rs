@@ -5,11 +5,13 @@
 
 mod exposition;
 mod families;
+mod family;
 mod process;
 
 pub(crate) use exposition::compress;
 pub use exposition::{CONTENT_TYPE, Exposition};
-pub use families::{FAMILIES, Family, Kind};
+pub use families::FAMILIES;
+pub use family::{Family, Kind};
 
 use crate::engine::{Snapshot, UnixMillis};
 use prometheus::Registry;
@@ -93,7 +95,7 @@ impl Collector for SnapshotCollector {
     fn collect(&self) -> Vec<MetricFamily> {
         let snapshot = Arc::clone(&self.metrics.snapshots.borrow());
         let reload = &self.metrics.reload;
-        let facts = families::Facts {
+        let facts = family::Facts {
             snapshot: &snapshot,
             reload_successful: reload.successful.load(Ordering::Relaxed),
             reload_success_at: UnixMillis(reload.success_at.load(Ordering::Relaxed)),

@@ -6,6 +6,7 @@ use crate::engine::request::{Answer, Request, Via};
 use tokio::net::TcpListener;
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn a_strange_answer_is_a_failure_of_a_kind() {
     let half = "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"models\":[";
     let moved = "HTTP/1.1 302 Found\r\nlocation: http://bob:secret@elsewhere/login\r\ncontent-length: 0\r\n\r\n";

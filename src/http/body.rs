@@ -1,0 +1,214 @@
+//! The JSON of the status, as a contract: keys only ever come, none goes or changes its meaning. Absent facts are left
+//! out, but for `preloadedAt` and `lastChecked`, which are `null`. How they are filled is `status`.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// `/-/ready`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadyBody {
+    /// Whether the gate is open.
+    pub ready: bool,
+    /// Why it is closed, or what is degraded; sentences.
+    pub reasons: Vec<String>,
+}
+
+/// `/api/status`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusBody {
+    /// Whether the gate is open.
+    pub ready: bool,
+    /// Why it is closed, or what is degraded; sentences.
+    pub reasons: Vec<String>,
+    /// Since when the gate is as it is.
+    pub since: String,
+    /// Numbers, one level deep, for scalers.
+    pub summary: BTreeMap<&'static str, usize>,
+    /// The servers.
+    pub servers: Vec<ServerEntry>,
+    /// The models, each with its name.
+    pub models: Vec<NamedModelEntry>,
+    /// The preloader's version.
+    pub version: &'static str,
+    /// Rises with every change of anything above.
+    pub revision: u64,
+}
+
+/// One server.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerEntry {
+    /// Name.
+    pub name: String,
+    /// Address, without credentials.
+    pub url: String,
+    /// `starting`, `up`, `ps_silent`, `silent` or `down`.
+    pub status: &'static str,
+    /// Its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// When it last listed its runners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_poll: Option<String>,
+    /// Runners that it lists.
+    pub resident: usize,
+    /// Loads of ours that are open.
+    pub loads_in_flight: usize,
+    /// The last failure to reach it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<ErrorEntry>,
+}
+
+/// One model of `/api/status`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedModelEntry {
+    /// Canonical name.
+    pub model: String,
+    /// The rest, as in `/api/models/status`.
+    #[serde(flatten)]
+    pub entry: ModelEntry,
+}
+
+/// One model of `/api/models/status`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelEntry {
+    /// The state; see [`State`](crate::engine::snapshot::State).
+    pub status: &'static str,
+    /// When its last load succeeded.
+    pub preloaded_at: Option<String>,
+    /// When it was last found as it shall be.
+    pub last_checked: Option<String>,
+    /// Name for people.
+    pub display_name: String,
+    /// Whether it counts as ready: `minServers` have it ready.
+    pub ready: bool,
+    /// Whether the gate waits for it.
+    pub required: bool,
+    /// A cloud model: never resident, not counted by the gate.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub excluded: bool,
+    /// What follows, for the server that stands for the model: a ready one, else the first.
+    #[serde(flatten)]
+    pub facts: InstanceFacts,
+    /// The same for each server, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<InstanceEntry>,
+}
+
+/// One model on one of several servers.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceEntry {
+    /// The state on this server.
+    pub status: &'static str,
+    /// The rest.
+    #[serde(flatten)]
+    pub facts: InstanceFacts,
+}
+
+/// The facts about a model on a server. Durations are milliseconds, sizes bytes.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceFacts {
+    /// The server's name.
+    pub server: String,
+    /// Since when it is in its state.
+    pub since: String,
+    /// What it is doing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activity: Option<ActivityEntry>,
+    /// When it last became ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<String>,
+    /// Attempts of the running or last preload.
+    pub attempts: u32,
+    /// Retries it may use.
+    pub max_retries: u32,
+    /// How long the last successful load took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_duration_ms: Option<u64>,
+    /// How long the next one is expected to take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_load_ms: Option<u64>,
+    /// How long the last warm-up took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_duration_ms: Option<u64>,
+    /// Whether its prompt was in the cache when last measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_warm: Option<bool>,
+    /// When the next attempt is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_retry_at: Option<String>,
+    /// Since when the server lists it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resident_since: Option<String>,
+    /// Bytes in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+    /// Bytes of it on a GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vram_bytes: Option<u64>,
+    /// Context in tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_length: Option<u64>,
+    /// When Ollama will unload it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// Whether it carries our pin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<bool>,
+    /// In what it differs from what is wanted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<&'static str>,
+    /// Why it was last lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_loss: Option<LossEntry>,
+    /// Its last failure; kept after success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<ErrorEntry>,
+}
+
+/// What a model is doing.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivityEntry {
+    /// `loading`, `queued`, `warming_up`, `waiting_for_idle` or `pulling`.
+    pub kind: &'static str,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Conversations, or bytes, done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done: Option<u64>,
+    /// Of so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+}
+
+/// A loss.
+#[derive(Clone, Debug, Serialize)]
+pub struct LossEntry {
+    /// The cause, of a closed set.
+    pub cause: &'static str,
+    /// When.
+    pub at: String,
+    /// A sentence.
+    pub detail: String,
+}
+
+/// A failure.
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorEntry {
+    /// The kind, of a closed set.
+    pub kind: &'static str,
+    /// What was said.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+    /// When.
+    pub at: String,
+}
