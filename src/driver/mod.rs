@@ -9,15 +9,23 @@ use crate::engine::{
     Answer, Effect, Engine, Event, Failure, ModelId, OpId, Request, ServerId, Snapshot, Spec,
     UnixMillis,
 };
-use crate::ollama::Ollama;
+use crate::ollama::{Ollama, Progress};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 /// Wishes waiting for the engine. A kick is idempotent, so one that finds the queue full changes nothing.
 const KICKS_QUEUED: usize = 16;
+
+/// Reports of pulls waiting for the engine. One that finds the queue full is followed by the next.
+const REPORTS_QUEUED: usize = 16;
+
+/// Ollama reports a pull many times a second; people look at it twice.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
 
 /// A difference between wall and monotonic time that is a step of the clock and not its drift, in milliseconds.
 const CLOCK_STEP_MILLIS: i64 = 500;
@@ -42,6 +50,8 @@ pub struct Driver<O> {
     epoch: Option<UnixMillis>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     kicks: mpsc::Receiver<Option<ModelId>>,
+    reporter: mpsc::Sender<(OpId, Progress)>,
+    reports: mpsc::Receiver<(OpId, Progress)>,
     operations: JoinSet<Result<Answer, Failure>>,
     ops: HashMap<Id, OpId>,
     handles: HashMap<OpId, AbortHandle>,
@@ -58,6 +68,7 @@ impl<O: Ollama> Driver<O> {
         let mut engine = Engine::new(spec, seed);
         let (snapshots, watched) = watch::channel(Arc::new(engine.snapshot(clock.now())));
         let (sender, kicks) = mpsc::channel(KICKS_QUEUED);
+        let (reporter, reports) = mpsc::channel(REPORTS_QUEUED);
         let driver = Self {
             engine,
             clients: clients.into_iter().map(Arc::new).collect(),
@@ -65,6 +76,8 @@ impl<O: Ollama> Driver<O> {
             epoch: None,
             snapshots,
             kicks,
+            reporter,
+            reports,
             operations: JoinSet::new(),
             ops: HashMap::new(),
             handles: HashMap::new(),
@@ -87,6 +100,9 @@ impl<O: Ollama> Driver<O> {
                     None => continue,
                 },
                 Some(model) = self.kicks.recv() => Event::Kick(model),
+                Some((op, Progress { completed, total })) = self.reports.recv() => {
+                    Event::Progress { op, completed, total }
+                }
                 () = sleep_until(due) => Event::Tick,
             };
             self.tell_time();
@@ -141,11 +157,29 @@ impl<O: Ollama> Driver<O> {
             return;
         };
         let client = Arc::clone(client);
+        let report = self.report_of(op);
         let handle = self
             .operations
-            .spawn(async move { client.call(request, |_| {}).await });
+            .spawn(async move { client.call(request, report).await });
         self.ops.insert(handle.id(), op);
         self.handles.insert(op, handle);
+    }
+
+    /// Tells the engine how far an operation is, but not more often than anybody looks.
+    fn report_of(&self, op: OpId) -> impl Fn(Progress) + Send + Sync + 'static {
+        let (reporter, clock) = (self.reporter.clone(), self.clock);
+        let next = AtomicU64::new(0);
+        move |progress: Progress| {
+            let millis =
+                |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            let now = millis(clock.now().since_start());
+            let is_last = progress.completed == progress.total;
+            if (now >= next.load(Ordering::Relaxed) || is_last)
+                && reporter.try_send((op, progress)).is_ok()
+            {
+                next.store(now + millis(REPORT_EVERY), Ordering::Relaxed);
+            }
+        }
     }
 
     /// The end of an operation as an event; one that was dropped has none.

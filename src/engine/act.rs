@@ -29,6 +29,7 @@ impl Engine {
             for id in self.on(server).iter().copied() {
                 self.tend(now, id, fresh);
             }
+            self.pull_in_turn(now, server);
             self.load_in_turn(now, server);
         }
         self.poll(now, server);
@@ -206,7 +207,8 @@ impl Engine {
         let due = match instance.phase {
             Phase::Waiting => true,
             Phase::Retrying(due) | Phase::Failed(due) | Phase::Quarantined(due) => now >= due,
-            Phase::Loading
+            Phase::Pulling
+            | Phase::Loading
             | Phase::Verifying
             | Phase::Ready
             | Phase::Unresponsive
@@ -219,6 +221,7 @@ impl Engine {
         let pinned = seen.view.pinned;
         let retried = matches!(instance.phase, Phase::Retrying(_));
         let instance = &mut self.instances[id];
+        instance.mid_attempt = false;
         instance.ours = pinned;
         instance.needs_pin = !pinned;
         instance.preloaded_at.get_or_insert(now);

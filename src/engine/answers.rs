@@ -228,6 +228,7 @@ impl Engine {
             // It may have been killed and loaded anew before it answered.
             Phase::Unresponsive => self.verify_again(now, id),
             Phase::Waiting
+            | Phase::Pulling
             | Phase::Loading
             | Phase::Ready
             | Phase::Retrying(_)
@@ -273,6 +274,7 @@ impl Engine {
             Phase::Ready => self.died(now, id, failure),
             Phase::Verifying | Phase::Unresponsive => self.fail_attempt(now, id, failure),
             Phase::Waiting
+            | Phase::Pulling
             | Phase::Loading
             | Phase::Retrying(_)
             | Phase::Failed(_)

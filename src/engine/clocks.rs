@@ -16,6 +16,7 @@ pub(super) const VERDICT_AFTER: Duration = Duration::from_secs(60);
 
 impl Engine {
     pub(super) fn run_clocks(&mut self, now: Mono, id: InstanceId) {
+        self.run_pull_clock(now, id);
         self.run_load_clock(now, id);
         self.run_ping_clock(now, id);
         self.run_step_clock(now, id);
@@ -150,6 +151,7 @@ impl Engine {
                 self.note_error(now, id, &Failure::new(FailureKind::RunnerHung, said));
             }
             Phase::Waiting
+            | Phase::Pulling
             | Phase::Loading
             | Phase::Retrying(_)
             | Phase::Failed(_)

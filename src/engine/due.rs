@@ -50,6 +50,9 @@ impl Engine {
 
     fn instance_due(&self, id: InstanceId) -> Option<Mono> {
         let instance = &self.instances[id];
+        let pull = instance
+            .pull
+            .map(|pull| pull.moved_at + self.spec.timing.pull_timeout);
         let load = self.load_due(id);
         let ping = self.ping_due(instance);
         let step = self.step_due(instance);
@@ -61,7 +64,7 @@ impl Engine {
             .may_ask()
             .then(|| self.wish_due(id))
             .flatten();
-        [load, ping, step, verdict, next]
+        [pull, load, ping, step, verdict, next]
             .into_iter()
             .flatten()
             .min()
@@ -128,6 +131,7 @@ impl Engine {
             Phase::Waiting if self.would_start(id) => Some(not_before),
             Phase::Ready if instance.plan.is_none() => Some(instance.next_health),
             Phase::Waiting
+            | Phase::Pulling
             | Phase::Loading
             | Phase::Verifying
             | Phase::Ready
@@ -139,7 +143,7 @@ impl Engine {
         };
         let no_poll = self.servers[instance.server].ps.is_none();
         let poll = self.wants_a_poll_at(id).filter(|_| no_poll);
-        [phase, poll].into_iter().flatten().min()
+        [phase, poll, self.pull_due(id)].into_iter().flatten().min()
     }
 
     /// Whether nothing but time keeps a waiting instance from being loaded.
@@ -149,6 +153,8 @@ impl Engine {
         instance.is_quiet()
             && instance.digest.is_some()
             && instance.weights.is_some()
+            && !self.is_missing(id)
+            && (!self.is_updated_first(id) || self.has_free_pull(instance.server))
             && place.ps.is_none()
             && self.free_loads(instance.server) > 0
     }

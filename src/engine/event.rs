@@ -40,6 +40,15 @@ pub enum Event {
         /// How.
         result: Result<Answer, Failure>,
     },
+    /// A pull got further.
+    Progress {
+        /// Which operation.
+        op: OpId,
+        /// Bytes there.
+        completed: u64,
+        /// Bytes in all, as far as they are known.
+        total: u64,
+    },
     /// Somebody asks to try this model now (`None` = all): a `failed` or `quarantined` one does not wait any longer.
     Kick(Option<ModelId>),
     /// Nothing new is started from now on and the gate is closed.

@@ -226,6 +226,7 @@ fn reason(model: Option<Arc<str>>, blocking: bool, message: &str) -> Reason {
 fn state_of(instance: &Instance, evidence_counts: bool) -> State {
     match instance.phase {
         Phase::Waiting | Phase::Excluded => State::Pending,
+        Phase::Pulling => State::Pulling,
         Phase::Loading => State::Loading,
         Phase::Retrying(_) => State::Retrying,
         Phase::Failed(_) => State::Failed,

@@ -3,6 +3,7 @@
 use super::catalog::Weights;
 use super::event::{ModelId, OpId, ServerId};
 use super::loss::Evidence;
+use super::pulls::OpenPull;
 use super::request::{Resident, Via};
 use super::snapshot::{
     Activity, Drift, ErrorView, InstanceView, LossView, Residency, State, Totals,
@@ -17,6 +18,8 @@ use std::time::Duration;
 pub(super) enum Phase {
     /// It shall be loaded as soon as the server and the other loads allow.
     Waiting,
+    /// An attempt runs: the model is being pulled.
+    Pulling,
     /// An attempt runs: the load request is open, or is about to be sent.
     Loading,
     /// Resident; its probe or warm-up has to run before it is ready.
@@ -140,6 +143,11 @@ pub(super) struct Instance {
     /// Attempts of the running preload.
     pub(super) attempts: u32,
     pub(super) load: Option<OpenLoad>,
+    pub(super) pull: Option<OpenPull>,
+    /// Pulled since the start of the process.
+    pub(super) pulled: bool,
+    /// The running attempt began with a pull: the load that follows is its second part.
+    pub(super) mid_attempt: bool,
     pub(super) ping: Option<OpenPing>,
     pub(super) last_ping: Option<Mono>,
     /// The last ping took long: whatever the next poll shows is a new runner.
@@ -206,6 +214,9 @@ impl Instance {
             ours: false,
             attempts: 0,
             load: None,
+            pull: None,
+            pulled: false,
+            mid_attempt: false,
             ping: None,
             last_ping: None,
             slow_ping: false,
@@ -253,9 +264,23 @@ impl Instance {
         Arc::make_mut(&mut self.totals)
     }
 
+    /// The next attempt begins; of a new preload if the last one had used up its retries.
+    pub(super) fn begin_attempt(&mut self) {
+        if matches!(self.phase, Phase::Failed(_) | Phase::Quarantined(_)) {
+            self.attempts = 0;
+        }
+        self.attempts += 1;
+        let retry = self.attempts > 1;
+        let totals = self.totals();
+        totals.preload_attempts += 1;
+        totals.preload_retries += u64::from(retry);
+    }
+
     /// A request of ours other than a ping is open for the runner; per runner there is at most one.
     pub(super) fn is_occupied(&self) -> bool {
-        self.load.is_some() || self.plan.is_some_and(|plan| plan.open.is_some())
+        self.load.is_some()
+            || self.pull.is_some()
+            || self.plan.is_some_and(|plan| plan.open.is_some())
     }
 
     /// Nothing of ours is open for the runner.
@@ -303,7 +328,10 @@ impl Instance {
     }
 
     /// What it is doing, for people.
-    pub(super) fn activity(&self) -> Option<Activity> {
+    pub(super) fn activity(&self, now: Mono) -> Option<Activity> {
+        if let Some(pull) = &self.pull {
+            return Some(Activity::Pulling(pull.view(now)));
+        }
         if let (Some(load), Phase::Loading) = (&self.load, self.phase) {
             return Some(Activity::Loading {
                 since: load.working_since,

@@ -12,7 +12,8 @@ impl Engine {
         let due = match instance.phase {
             Phase::Waiting => true,
             Phase::Retrying(due) | Phase::Failed(due) | Phase::Quarantined(due) => now >= due,
-            Phase::Loading
+            Phase::Pulling
+            | Phase::Loading
             | Phase::Verifying
             | Phase::Ready
             | Phase::Unresponsive
@@ -24,6 +25,7 @@ impl Engine {
             && instance.seen.is_none()
             && instance.digest.is_some()
             && instance.weights.is_some()
+            && !self.is_missing(id)
     }
 
     /// How many more loads may be sent; none before it is known what every resident runner holds.
@@ -64,11 +66,19 @@ impl Engine {
                 self.instances[id].wished = None;
                 continue;
             }
+            let update = self.is_updated_first(id);
+            if update && !self.has_free_pull(server) {
+                continue;
+            }
             free -= 1;
             let next_op = OpId(self.next_op);
             let wished = *self.instances[id].wished.get_or_insert(next_op);
             if fresh && wished <= asked {
-                self.send_load(now, id);
+                if update {
+                    self.send_pull(now, id);
+                } else {
+                    self.send_load(now, id);
+                }
             } else {
                 self.servers[server].poll_now(now);
             }
@@ -85,9 +95,8 @@ impl Engine {
         self.server_changed(server);
         let instance = &mut self.instances[id];
         instance.wished = None;
-        if matches!(instance.phase, Phase::Failed(_) | Phase::Quarantined(_)) {
-            // A new preload, not a retry of the old one.
-            instance.attempts = 0;
+        if !std::mem::take(&mut instance.mid_attempt) {
+            instance.begin_attempt();
         }
         instance.load = Some(OpenLoad {
             op,
@@ -96,10 +105,6 @@ impl Engine {
             stall_reported: false,
         });
         instance.phase = Phase::Loading;
-        instance.attempts += 1;
-        let retry = instance.attempts > 1;
-        let totals = instance.totals();
-        totals.preload_attempts += 1;
-        totals.preload_retries += u64::from(retry);
+        instance.touch();
     }
 }

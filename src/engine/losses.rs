@@ -123,6 +123,7 @@ impl Engine {
             | Phase::Verifying
             | Phase::Unresponsive
             | Phase::Waiting
+            | Phase::Pulling
             | Phase::Loading
             | Phase::Retrying(_)
             | Phase::Failed(_)
@@ -241,6 +242,7 @@ impl Engine {
         }
         let instance = &mut self.instances[id];
         instance.attempts = 0;
+        instance.mid_attempt = false;
         instance.prompt_warm = instance.prompt_warm.map(|_| false);
         instance.touch();
         match gone {
@@ -314,6 +316,13 @@ impl Engine {
     /// One attempt failed: another one later, or none that could help.
     pub(super) fn fail_attempt(&mut self, now: Mono, id: InstanceId, failure: &Failure) {
         let timing = self.spec.timing;
+        // What is not there is pulled by the next attempt.
+        let pulls = failure.kind == FailureKind::ModelNotFound && self.is_pulled(id);
+        let can_help = failure.kind.is_retryable() || pulls;
+        if pulls {
+            let server = self.instances[id].server;
+            self.servers[server].next_tags = now;
+        }
         self.note_error(now, id, failure);
         let instance = &mut self.instances[id];
         count(
@@ -322,8 +331,9 @@ impl Engine {
             &failure.kind,
         );
         instance.attempts = instance.attempts.max(1);
+        instance.mid_attempt = false;
         let spec = &self.models[instance.model];
-        instance.phase = if failure.kind.is_retryable() && instance.attempts <= spec.max_retries {
+        instance.phase = if can_help && instance.attempts <= spec.max_retries {
             Phase::Retrying(
                 now + backoff(spec.retry_delay, instance.attempts, &timing, &mut self.rng),
             )

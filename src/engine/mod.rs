@@ -19,6 +19,7 @@ mod loads;
 mod loss;
 mod losses;
 mod observe;
+mod pulls;
 pub mod request;
 mod residency;
 mod schedule;
@@ -95,6 +96,7 @@ enum About {
     Tags,
     Show { digest: Arc<str> },
     Load(InstanceId),
+    Pull(InstanceId),
     Ping(InstanceId),
     Step(InstanceId),
 }
@@ -204,6 +206,11 @@ impl Engine {
             Event::Tick => {}
             Event::Clock(wall) => self.set_clock(now, wall),
             Event::Answered { op, result } => self.answered(now, op, result),
+            Event::Progress {
+                op,
+                completed,
+                total,
+            } => self.pull_progressed(now, op, completed, total),
             Event::Kick(model) => self.kick(now, model),
             Event::Shutdown => self.shut_down(),
         }

@@ -51,6 +51,8 @@ impl Engine {
             (About::Show { digest }, other) => {
                 self.show_failed(now, server, digest, &unexpected(other));
             }
+            (About::Pull(id), Ok(_)) => self.pulled(now, id),
+            (About::Pull(id), Err(failure)) => self.pull_failed(now, id, &failure),
             (About::Load(id), Ok(_)) => self.loaded(now, id),
             (About::Load(id), Err(failure)) => self.load_failed(now, id, &failure),
             (About::Ping(id), Ok(_)) => self.pinged(now, id),
@@ -97,7 +99,9 @@ impl Engine {
                     instance.attempts = 0;
                     instance.last_error = Some(view);
                 }
-                Phase::Waiting | Phase::Loading => instance.last_error = Some(view),
+                Phase::Waiting | Phase::Pulling | Phase::Loading => {
+                    instance.last_error = Some(view);
+                }
                 Phase::Retrying(_)
                 | Phase::Failed(_)
                 | Phase::Quarantined(_)
@@ -225,11 +229,14 @@ impl Engine {
         let instance = &mut self.instances[id];
         if instance.digest.as_ref() != Some(&digest) {
             let was_missing = instance.digest.replace(digest).is_none();
-            let waits_for_it = matches!(instance.phase, Phase::Failed(_))
+            let was_the_reason =
+                |kind| matches!(kind, FailureKind::ModelNotFound | FailureKind::PullFailed);
+            let waits_for_it = matches!(instance.phase, Phase::Failed(_) | Phase::Retrying(_))
+                && instance.load.is_none()
                 && instance
                     .last_error
                     .as_ref()
-                    .is_some_and(|error| error.kind == FailureKind::ModelNotFound);
+                    .is_some_and(|error| was_the_reason(error.kind));
             if was_missing && waits_for_it {
                 instance.phase = Phase::Waiting;
                 instance.attempts = 0;
@@ -244,10 +251,15 @@ impl Engine {
             FailureKind::ModelNotFound,
             format!("model '{name}' not found"),
         );
+        let is_pulled = self.is_pulled(id);
         let instance = &mut self.instances[id];
         let had_it = instance.digest.take().is_some();
         match instance.phase {
-            Phase::Waiting | Phase::Retrying(_) if instance.load.is_none() => {
+            Phase::Waiting | Phase::Retrying(_) if instance.mid_attempt => {
+                let said = "it was pulled, but the server does not list it";
+                self.fail_attempt(now, id, &Failure::new(FailureKind::PullFailed, said));
+            }
+            Phase::Waiting | Phase::Retrying(_) if instance.load.is_none() && !is_pulled => {
                 instance.attempts += 1;
                 instance.totals().preload_attempts += 1;
                 self.fail_attempt(now, id, &failure);
@@ -263,13 +275,16 @@ impl Engine {
                     },
                     Gone::Unusable,
                 );
-                self.fail_attempt(now, id, &failure);
+                if !is_pulled {
+                    self.fail_attempt(now, id, &failure);
+                }
             }
             Phase::Waiting
             | Phase::Retrying(_)
             | Phase::Ready
             | Phase::Verifying
             | Phase::Unresponsive
+            | Phase::Pulling
             | Phase::Loading
             | Phase::Failed(_)
             | Phase::Quarantined(_)

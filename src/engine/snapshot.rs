@@ -154,6 +154,16 @@ pub struct InstanceView {
     pub totals: Arc<Totals>,
 }
 
+impl InstanceView {
+    /// The pull that runs.
+    pub fn pull(&self) -> Option<&PullView> {
+        match &self.activity {
+            Some(Activity::Pulling(pull)) => Some(pull),
+            _ => None,
+        }
+    }
+}
+
 /// What a model is doing right now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Activity {
@@ -177,12 +187,29 @@ pub enum Activity {
         since: Mono,
     },
     /// Pulling.
-    Pulling {
-        /// Bytes there.
-        completed: u64,
-        /// Bytes in all, once known.
-        total: Option<u64>,
-    },
+    Pulling(PullView),
+}
+
+/// How far a pull is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PullView {
+    /// When it began.
+    pub since: Mono,
+    /// Bytes there, those of earlier attempts included.
+    pub completed: u64,
+    /// Bytes in all, once known; grows while layers are announced.
+    pub total: Option<u64>,
+    /// Its average speed so far, once there is one.
+    pub bytes_per_second: Option<u64>,
+}
+
+impl PullView {
+    /// How long it will take at its speed so far; `None` where that cannot be said.
+    pub fn time_left(&self) -> Option<Duration> {
+        let left = self.total?.saturating_sub(self.completed);
+        left.checked_div(self.bytes_per_second?)
+            .map(Duration::from_secs)
+    }
 }
 
 /// What `/api/ps` said of a runner.

@@ -78,7 +78,7 @@ pub enum PullPolicy {
     Never,
     /// When the server does not have it.
     IfMissing,
-    /// At every start of the preloader, and when it is missing.
+    /// Before its first load by this process, and when it is missing.
     Always,
 }
 
@@ -182,6 +182,8 @@ pub struct Timing {
     pub concurrency: usize,
     /// `preload.abortOnTimeout`: drop the load request when its attempt times out.
     pub abort_on_timeout: bool,
+    /// `pull.timeout`: a pull that gets no further for so long is dropped; the next one goes on from there.
+    pub pull_timeout: Duration,
     /// `poll.interval` of `/api/ps`.
     pub poll_interval: Duration,
     /// `poll.timeout` of one poll.
@@ -221,6 +223,7 @@ impl Default for Timing {
             jitter_percent: 10,
             concurrency: 2,
             abort_on_timeout: false,
+            pull_timeout: Duration::from_secs(300),
             poll_interval: Duration::from_secs(2),
             poll_timeout: Duration::from_secs(1),
             tags_interval: Duration::from_secs(10),

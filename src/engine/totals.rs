@@ -13,6 +13,8 @@ pub struct Totals {
     pub preload_failures: [u64; FailureKind::ALL.len()],
     /// Attempts beyond the first of a preload.
     pub preload_retries: u64,
+    /// Pulls begun; each is the first part of an attempt.
+    pub pulls: u64,
     /// Seconds of successful loads.
     pub preload_seconds: Histogram,
     /// Seconds of successful warm-ups.

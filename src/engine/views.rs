@@ -31,7 +31,7 @@ impl Engine {
             models: self
                 .models
                 .keys()
-                .map(|model| self.model_view(model))
+                .map(|model| self.model_view(now, model))
                 .collect(),
         }
     }
@@ -64,13 +64,13 @@ impl Engine {
         })
     }
 
-    fn model_view(&mut self, model: ModelId) -> Arc<ModelView> {
+    fn model_view(&mut self, now: Mono, model: ModelId) -> Arc<ModelView> {
         let ids = self.of_model[model].clone();
         let unchanged = ids.iter().all(|id| self.instances[*id].view.is_some());
         if unchanged && let Some(view) = self.model_views.get(model.row()) {
             return Arc::clone(view);
         }
-        let instances = ids.iter().map(|id| self.instance_view(*id)).collect();
+        let instances = ids.iter().map(|id| self.instance_view(now, *id)).collect();
         let spec = &self.models[model];
         let view = Arc::new(ModelView {
             name: Arc::clone(&spec.name),
@@ -89,17 +89,17 @@ impl Engine {
         view
     }
 
-    fn instance_view(&mut self, id: InstanceId) -> Arc<InstanceView> {
+    fn instance_view(&mut self, now: Mono, id: InstanceId) -> Arc<InstanceView> {
         let instance = &self.instances[id];
         if let Some(view) = &instance.view {
             return Arc::clone(view);
         }
-        let view = Arc::new(self.new_instance_view(instance));
+        let view = Arc::new(self.new_instance_view(now, instance));
         self.instances[id].view = Some(Arc::clone(&view));
         view
     }
 
-    fn new_instance_view(&self, instance: &Instance) -> InstanceView {
+    fn new_instance_view(&self, now: Mono, instance: &Instance) -> InstanceView {
         let next_retry_at = match instance.phase {
             Phase::Retrying(due) | Phase::Failed(due) | Phase::Quarantined(due) => {
                 Some(due.max(instance.not_before))
@@ -108,6 +108,7 @@ impl Engine {
                 Some(instance.not_before)
             }
             Phase::Waiting
+            | Phase::Pulling
             | Phase::Loading
             | Phase::Verifying
             | Phase::Ready
@@ -118,7 +119,7 @@ impl Engine {
             server: Arc::clone(&self.servers[instance.server].spec.name),
             state: instance.state,
             state_since: instance.state_since,
-            activity: instance.activity(),
+            activity: instance.activity(now),
             preloaded_at: instance.preloaded_at,
             last_checked: instance.last_checked,
             ready_at: instance.ready_at,

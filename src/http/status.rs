@@ -172,6 +172,8 @@ fn activity_entry(snapshot: &Snapshot, activity: &Activity) -> ActivityEntry {
         since: since.map(|since| date(snapshot, since)),
         done,
         total,
+        bytes_per_second: None,
+        eta_ms: None,
     };
     let count = |number: usize| u64::try_from(number).ok();
     match activity {
@@ -181,7 +183,16 @@ fn activity_entry(snapshot: &Snapshot, activity: &Activity) -> ActivityEntry {
             entry("warming_up", Some(*since), count(*done), count(*total))
         }
         Activity::WaitingForIdle { since } => entry("waiting_for_idle", Some(*since), None, None),
-        Activity::Pulling { completed, total } => entry("pulling", None, Some(*completed), *total),
+        Activity::Pulling(pull) => ActivityEntry {
+            bytes_per_second: pull.bytes_per_second,
+            eta_ms: pull.time_left().map(millis),
+            ..entry(
+                "pulling",
+                Some(pull.since),
+                Some(pull.completed),
+                pull.total,
+            )
+        },
     }
 }
 

@@ -11,7 +11,7 @@ const SERVER: &[&str] = &["server"];
 const MODEL: &[&str] = &["server", "model"];
 
 /// All metrics but those of the process.
-pub const FAMILIES: [Family; 36] = [
+pub const FAMILIES: [Family; 39] = [
     Family {
         name: "preloader_build_info",
         kind: Kind::Gauge,
@@ -142,6 +142,38 @@ pub const FAMILIES: [Family; 36] = [
         fill: |facts, out| {
             instances(facts, out, |_, instance| {
                 instance.totals.preload_retries as f64
+            });
+        },
+    },
+    Family {
+        name: "preloader_pulls_total",
+        kind: Kind::Counter,
+        help: "Pulls begun; one that fails counts as a failed load attempt with its reason.",
+        labels: MODEL,
+        fill: |facts, out| instances(facts, out, |_, instance| instance.totals.pulls as f64),
+    },
+    Family {
+        name: "preloader_model_pulled_bytes",
+        kind: Kind::Gauge,
+        help: "Bytes there of the pull that runs; 0 = none runs.",
+        labels: MODEL,
+        fill: |facts, out| {
+            instances(facts, out, |_, instance| {
+                instance.pull().map_or(0.0, |pull| pull.completed as f64)
+            });
+        },
+    },
+    Family {
+        name: "preloader_model_pull_size_bytes",
+        kind: Kind::Gauge,
+        help: "Bytes in all of the pull that runs, as far as they are known; 0 = none runs.",
+        labels: MODEL,
+        fill: |facts, out| {
+            instances(facts, out, |_, instance| {
+                instance
+                    .pull()
+                    .and_then(|pull| pull.total)
+                    .map_or(0.0, |total| total as f64)
             });
         },
     },

@@ -11,5 +11,6 @@ mod fighting;
 mod gate;
 mod keeping;
 mod loading;
+mod pulling;
 mod warmup;
 mod world;

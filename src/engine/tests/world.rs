@@ -270,6 +270,7 @@ impl World {
                 | (Request::Warmup { target, .. }, Some(("warmup", name))) => {
                     &*target.model == name
                 }
+                (Request::Pull { model }, Some(("pull", name))) => &**model == name,
                 _ => false,
             });
         *found
@@ -305,6 +306,29 @@ impl World {
             .values()
             .filter(|request| format!("{request:?}").to_lowercase().starts_with(kind))
             .count()
+    }
+
+    /// The open pull reports how far it is.
+    pub(super) fn progress(&mut self, name: &str, completed: u64, total: u64) {
+        let op = self.find(&format!("pull {name}"));
+        self.tell(Event::Progress {
+            op,
+            completed,
+            total,
+        });
+    }
+
+    /// A pull succeeds: installed from now on.
+    pub(super) fn finish_pull(&mut self, name: &str) {
+        self.install(name, &format!("sha256-{name}"));
+        self.answer(
+            &format!("pull {name}"),
+            Ok(Answer::Done(Timings::default())),
+        );
+    }
+
+    pub(super) fn uninstall(&mut self, name: &str) {
+        self.installed.retain(|model| &*model.name != name);
     }
 
     pub(super) fn answer(&mut self, words: &str, result: Result<Answer, Failure>) -> OpId {
