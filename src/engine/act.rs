@@ -214,7 +214,8 @@ impl Engine {
             | Phase::Unresponsive
             | Phase::Excluded => false,
         };
-        if !due || !instance.is_quiet() || instance.digest.is_none() {
+        let stays_out = instance.digest.is_none() || instance.conflict.is_some();
+        if !due || !instance.is_quiet() || stays_out {
             return;
         }
         let Some(seen) = &instance.seen else { return };

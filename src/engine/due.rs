@@ -153,7 +153,9 @@ impl Engine {
         instance.is_quiet()
             && instance.digest.is_some()
             && instance.weights.is_some()
+            && instance.conflict.is_none()
             && !self.is_missing(id)
+            && !self.is_loading_elsewhere(id)
             && (!self.is_updated_first(id) || self.has_free_pull(instance.server))
             && place.ps.is_none()
             && self.free_loads(instance.server) > 0

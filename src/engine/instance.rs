@@ -130,6 +130,8 @@ pub(super) struct Instance {
     /// The manifest digest under the model's name, once known.
     pub(super) digest: Option<Arc<str>>,
     pub(super) weights: Option<Weights>,
+    /// Why it cannot be resident beside an earlier model on the same weights.
+    pub(super) conflict: Option<Arc<str>>,
     pub(super) via: Via,
 
     pub(super) seen: Option<Seen>,
@@ -207,6 +209,7 @@ impl Instance {
             phase: Phase::Waiting,
             digest: None,
             weights: None,
+            conflict: None,
             via: Via::Generate,
             seen: None,
             last_size: None,

@@ -25,7 +25,19 @@ impl Engine {
             && instance.seen.is_none()
             && instance.digest.is_some()
             && instance.weights.is_some()
+            && instance.conflict.is_none()
             && !self.is_missing(id)
+            && !self.is_loading_elsewhere(id)
+    }
+
+    /// Whether another name of the same weights is being loaded. A second load would meet the runner when it is in use,
+    /// with a `keep_alive`; once it is listed, both names have it.
+    pub(super) fn is_loading_elsewhere(&self, id: InstanceId) -> bool {
+        let instance = &self.instances[id];
+        let loads = self.servers[instance.server].loads.iter();
+        loads
+            .map(|other| &self.instances[*other])
+            .any(|other| other.weights.is_some() && other.weights == instance.weights)
     }
 
     /// How many more loads may be sent; none before it is known what every resident runner holds.

@@ -10,6 +10,7 @@ mod act;
 mod answers;
 mod catalog;
 mod clocks;
+mod conflicts;
 mod due;
 pub mod event;
 pub mod failure;

@@ -223,6 +223,7 @@ impl Engine {
                 None => self.found_missing(now, id, &name),
             }
         }
+        self.find_conflicts(now, server);
     }
 
     fn found_installed(&mut self, now: Mono, id: InstanceId, digest: Arc<str>) {
@@ -311,6 +312,7 @@ impl Engine {
         for id in self.on(server).iter().copied() {
             self.apply_info(now, id);
         }
+        self.find_conflicts(now, server);
         // Who is resident may look different now that these weights are known.
         self.servers[server].poll_now(now);
     }

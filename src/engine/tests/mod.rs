@@ -12,5 +12,6 @@ mod gate;
 mod keeping;
 mod loading;
 mod pulling;
+mod sharing;
 mod warmup;
 mod world;

@@ -1,0 +1,102 @@
+//! Several names on the same weights.
+
+use super::world::*;
+use crate::engine::request::ModelInfo;
+use crate::engine::snapshot::State;
+use crate::engine::spec::*;
+use crate::engine::{Event, UnixMillis};
+use std::sync::Arc;
+
+fn two() -> Spec {
+    spec(vec![model("a:latest"), model("poet:latest")])
+}
+
+fn on_one_blob(wanted: Spec, change: impl Fn(&mut ModelInfo)) -> World {
+    let mut world = World::new(wanted);
+    world.install("a:latest", "sha256-1");
+    world.install("poet:latest", "sha256-1");
+    change(world.infos.get_mut("poet:latest").unwrap());
+    world.tell(Event::Clock(UnixMillis(WALL)));
+    world
+}
+
+#[test]
+fn a_variant_of_a_resident_model_is_ready_without_a_load() {
+    let mut world = on_one_blob(two(), |_| {});
+    assert_eq!(world.count_sent("load a:latest"), 1);
+    world.finish_load("a:latest");
+    world.pass(10_000);
+    assert_eq!(
+        (world.state("a:latest"), world.state("poet:latest")),
+        (State::Ready, State::Ready)
+    );
+    assert_eq!(world.count_sent("load poet:latest"), 0);
+    assert!(world.is_ready());
+}
+
+#[test]
+fn names_that_would_take_the_runner_from_each_other_are_found() {
+    let with_context = |spec: &mut Spec| {
+        spec.models[1].options = Arc::new(
+            [("num_ctx".into(), OptionValue::Int(2048))]
+                .into_iter()
+                .collect(),
+        );
+    };
+    let mut wanted = two();
+    with_context(&mut wanted);
+    type Change = fn(&mut ModelInfo);
+    let table: [(Spec, Change, &str); 3] = [
+        (wanted, |_| {}, "num_ctx 2048 instead of by default"),
+        (
+            two(),
+            |info| info.num_ctx = Some(8192),
+            "num_ctx 8192 instead of by default",
+        ),
+        (
+            two(),
+            |info| info.adapters = vec!["sha256-2".into()],
+            "other adapters",
+        ),
+    ];
+    for (wanted, change, words) in table {
+        let mut world = on_one_blob(wanted, change);
+        world.finish_load("a:latest");
+        world.pass(310_000);
+        assert_eq!(
+            (world.state("a:latest"), world.state("poet:latest")),
+            (State::Ready, State::Failed)
+        );
+        let error = world
+            .view("poet:latest")
+            .last_error
+            .clone()
+            .expect("an error");
+        assert!(
+            error.message.contains("same weights as a:latest") && error.message.contains(words),
+            "{error:?}"
+        );
+        let harmful = [
+            "load poet:latest",
+            "ping poet:latest",
+            "pin poet:latest",
+            "probe poet:latest",
+        ];
+        assert!(
+            harmful.iter().all(|words| world.count_sent(words) == 0),
+            "{:?}",
+            world.sent
+        );
+        assert!(!world.is_ready());
+    }
+}
+
+#[test]
+fn a_conflict_ends_when_the_model_is_replaced() {
+    let mut world = on_one_blob(two(), |info| info.num_ctx = Some(8192));
+    world.finish_load("a:latest");
+    assert_eq!(world.state("poet:latest"), State::Failed);
+    world.install("poet:latest", "sha256-3");
+    world.pass(11_000);
+    assert_eq!(world.count_sent("load poet:latest"), 1);
+}
