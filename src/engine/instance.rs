@@ -137,6 +137,8 @@ pub(super) struct Instance {
     pub(super) seen: Option<Seen>,
     /// Bytes in memory when it was last seen.
     pub(super) last_size: Option<u64>,
+    /// Bytes of a runner of weights that its name had before.
+    pub(super) outdated_bytes: u64,
     /// The context after our last load; another one later proves a reload by somebody else.
     pub(super) loaded_context: Option<u64>,
     /// The runner is ours: our load or our pin was its last.
@@ -213,6 +215,7 @@ impl Instance {
             via: Via::Generate,
             seen: None,
             last_size: None,
+            outdated_bytes: 0,
             loaded_context: None,
             ours: false,
             attempts: 0,

@@ -31,6 +31,7 @@ impl Engine {
                 continue;
             }
             self.watch_usurper(now, id, entries);
+            self.note_outdated(id, entries);
             let Some(weights) = &self.instances[id].weights else {
                 continue;
             };
@@ -112,6 +113,38 @@ impl Engine {
         }
     }
 
+    /// A runner of the weights that the model had before somebody replaced them: no name reaches it any more, so nobody
+    /// can unload it, and it keeps its memory.
+    fn note_outdated(&mut self, id: InstanceId, entries: &[Resident]) {
+        let instance = &self.instances[id];
+        let Some(current) = &instance.weights else {
+            return;
+        };
+        let catalog = &self.servers[instance.server].catalog;
+        let name = &self.models[instance.model].name;
+        let outdated = |entry: &&Resident| {
+            entry.name.eq_ignore_ascii_case(name) && catalog.weights(&entry.digest) != *current
+        };
+        let bytes: u64 = entries
+            .iter()
+            .filter(outdated)
+            .map(|entry| entry.size)
+            .sum();
+        if bytes == instance.outdated_bytes {
+            return;
+        }
+        let (name, megabytes) = (Arc::clone(name), bytes / 1_000_000);
+        let instance = &mut self.instances[id];
+        let is_new = std::mem::replace(&mut instance.outdated_bytes, bytes) == 0;
+        instance.touch();
+        if is_new {
+            let said = format!(
+                "the runner of its old weights keeps {megabytes} MB and no name reaches it any more; restart Ollama to free them"
+            );
+            self.advise(Some(&name), said);
+        }
+    }
+
     fn update_drift(&mut self, now: Mono, id: InstanceId) {
         let instance = &self.instances[id];
         let spec = &self.models[instance.model];
@@ -131,6 +164,9 @@ impl Engine {
         }
         if !seen.view.pinned {
             drift.push(Drift::Pin);
+        }
+        if instance.outdated_bytes > 0 {
+            drift.push(Drift::Digest);
         }
         if instance.no_pings_before > now {
             drift.push(Drift::HiddenOptions);

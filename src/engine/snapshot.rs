@@ -144,6 +144,8 @@ pub struct InstanceView {
     pub prompt_warm: Option<bool>,
     /// How long its last warm-up took.
     pub warmup_duration: Option<Duration>,
+    /// Bytes of a runner of weights that the model had before they were replaced; 0 = none.
+    pub outdated_bytes: u64,
     /// In what it differs from what is wanted.
     pub drift: Vec<Drift>,
     /// Why it was last lost.

@@ -132,6 +132,7 @@ impl Engine {
             residency: instance.seen.as_ref().map(|seen| seen.view),
             prompt_warm: instance.prompt_warm,
             warmup_duration: instance.warmup_duration,
+            outdated_bytes: instance.outdated_bytes,
             drift: instance.drift.clone(),
             last_loss: instance.last_loss.clone(),
             last_error: instance.last_error.clone(),

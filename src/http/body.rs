@@ -161,6 +161,9 @@ pub struct InstanceFacts {
     /// Whether it carries our pin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pinned: Option<bool>,
+    /// Bytes of a runner of weights that the model had before they were replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outdated_bytes: Option<u64>,
     /// In what it differs from what is wanted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<&'static str>,

@@ -111,6 +111,7 @@ fn undeclared_anywhere(snapshot: &Snapshot, model: &ModelView) -> ModelEntry {
         context_length: None,
         expires_at: None,
         pinned: None,
+        outdated_bytes: None,
         drift: Vec::new(),
         last_loss: None,
         last_error: None,
@@ -154,6 +155,7 @@ fn facts(snapshot: &Snapshot, instance: &InstanceView) -> InstanceFacts {
             .filter(|context| *context > 0),
         expires_at: seen.map(|seen| rfc3339(seen.expires_at)),
         pinned: seen.map(|seen| seen.pinned),
+        outdated_bytes: Some(instance.outdated_bytes).filter(|bytes| *bytes > 0),
         drift: instance.drift.iter().map(|kind| kind.as_str()).collect(),
         last_loss: instance
             .last_loss

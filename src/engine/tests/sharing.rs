@@ -2,10 +2,12 @@
 
 use super::world::*;
 use crate::engine::request::ModelInfo;
-use crate::engine::snapshot::State;
+use crate::engine::snapshot::{Drift, LossCause, State};
 use crate::engine::spec::*;
-use crate::engine::{Event, UnixMillis};
+use crate::engine::{Event, Notice, UnixMillis};
 use std::sync::Arc;
+
+type Change = fn(&mut ModelInfo);
 
 fn two() -> Spec {
     spec(vec![model("a:latest"), model("poet:latest")])
@@ -45,7 +47,6 @@ fn names_that_would_take_the_runner_from_each_other_are_found() {
     };
     let mut wanted = two();
     with_context(&mut wanted);
-    type Change = fn(&mut ModelInfo);
     let table: [(Spec, Change, &str); 3] = [
         (wanted, |_| {}, "num_ctx 2048 instead of by default"),
         (
@@ -89,6 +90,42 @@ fn names_that_would_take_the_runner_from_each_other_are_found() {
         );
         assert!(!world.is_ready());
     }
+}
+
+#[test]
+fn the_runner_of_replaced_weights_is_reported_with_its_bytes() {
+    let mut world = World::all_ready(spec(vec![model("a:latest")]));
+    let old = world.resident.clone();
+    world.install("a:latest", "sha256-new");
+    world.pass(11_000);
+    assert_eq!(
+        world.view("a:latest").last_loss.as_ref().unwrap().cause,
+        LossCause::ModelUpdated
+    );
+    world.list("a:latest", crate::engine::request::PIN_SECONDS);
+    world.resident.splice(0..0, old);
+    world.answer(
+        "load a:latest",
+        Ok(crate::engine::Answer::Done(
+            crate::engine::request::Timings::default(),
+        )),
+    );
+    world.pass(3000);
+    let view = world.view("a:latest");
+    assert_eq!((view.state, view.outdated_bytes), (State::Ready, 100));
+    assert_eq!(view.drift, [Drift::Digest]);
+    let advice = |notice: &&Notice| matches!(notice, Notice::Advice { text, .. } if text.contains("restart Ollama"));
+    assert_eq!(world.notices.iter().filter(advice).count(), 1);
+    // Ollama was restarted.
+    world.resident.remove(0);
+    world.pass(3000);
+    assert_eq!(
+        (
+            world.view("a:latest").outdated_bytes,
+            world.view("a:latest").drift.len()
+        ),
+        (0, 0)
+    );
 }
 
 #[test]
