@@ -90,8 +90,8 @@ impl Engine {
             | Phase::Unresponsive
             | Phase::Excluded => return None,
         };
-        let free = instance.is_quiet() && self.has_free_pull(instance.server);
-        (free && self.is_missing(id)).then_some(due)
+        let may = instance.is_quiet() && self.is_missing(id);
+        (may && self.has_free_pull(instance.server)).then_some(due)
     }
 
     /// Begins the pulls of what is missing, in the order of loading.
