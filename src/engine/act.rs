@@ -110,7 +110,7 @@ impl Engine {
         let place = &self.servers[server];
         if place.show_asked.is_none()
             && now >= place.show_not_before
-            && let Some((name, digest)) = self.unknown_weights(server)
+            && let Some((name, digest)) = place.to_ask.clone()
         {
             let op = self.send(
                 now,
@@ -120,26 +120,6 @@ impl Engine {
             );
             self.servers[server].show_asked = Some(Asked { op, at: now });
         }
-    }
-
-    /// A name whose weights have to be asked for: of a declared model first, else of what is resident.
-    pub(super) fn unknown_weights(&self, server: ServerId) -> Option<(Arc<str>, Arc<str>)> {
-        let catalog = &self.servers[server].catalog;
-        let declared = self.on_server[server].iter().find_map(|id| {
-            let instance = &self.instances[*id];
-            let name = &self.models[instance.model].name;
-            let digest = instance.digest.as_ref()?;
-            catalog
-                .must_ask(name, digest)
-                .then(|| (Arc::clone(name), Arc::clone(digest)))
-        });
-        declared.or_else(|| {
-            let resident = self.servers[server].resident.iter();
-            resident
-                .filter(|entry| catalog.must_ask(&entry.name, &entry.digest))
-                .map(|entry| (Arc::clone(&entry.name), Arc::clone(&entry.digest)))
-                .next()
-        })
     }
 
     fn poll(&mut self, now: Mono, server: ServerId) {

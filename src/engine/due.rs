@@ -36,8 +36,7 @@ impl Engine {
         };
         let show = match place.show_asked {
             Some(asked) => Some(asked.at + TAGS_TIMEOUT),
-            None => (place.may_ask() && self.unknown_weights(server).is_some())
-                .then_some(place.show_not_before),
+            None => (place.may_ask() && place.to_ask.is_some()).then_some(place.show_not_before),
         };
         let stale = place
             .evidence_ends_at(timing)

@@ -43,11 +43,7 @@ impl Engine {
     /// How many more loads may be sent; none before it is known what every resident runner holds.
     pub(super) fn free_loads(&self, server: ServerId) -> usize {
         let place = &self.servers[server];
-        let unresolved = place
-            .resident
-            .iter()
-            .any(|entry| place.catalog.must_ask(&entry.name, &entry.digest));
-        if unresolved || !place.catalog.is_known() {
+        if !place.residents_known || !place.catalog.is_known() {
             return 0;
         }
         self.spec

@@ -27,6 +27,8 @@ impl Engine {
         {
             self.refused(now, server, &about, failure);
         }
+        let changes_what_is_known =
+            !matches!(about, About::Load(_) | About::Ping(_) | About::Step(_));
         match (about, result) {
             (About::Ps, Ok(Answer::Resident(entries))) => {
                 self.polled(now, server, Asked { op, at: sent_at }, entries);
@@ -60,6 +62,29 @@ impl Engine {
             (About::Step(id), Ok(Answer::Done(timings))) => self.stepped(now, id, timings),
             (About::Step(id), other) => self.step_failed(now, id, &unexpected(other)),
         }
+        if changes_what_is_known {
+            self.find_what_to_ask(server);
+        }
+    }
+
+    /// Whose weights have to be asked for: those of a declared model first, else of what is resident.
+    fn find_what_to_ask(&mut self, server: ServerId) {
+        let place = &self.servers[server];
+        let unknown = |name: &Arc<str>, digest: &Arc<str>| {
+            let ask = place.catalog.must_ask(name, digest);
+            ask.then(|| (Arc::clone(name), Arc::clone(digest)))
+        };
+        let declared = self.on_server[server].iter().find_map(|id| {
+            let instance = &self.instances[*id];
+            unknown(&self.models[instance.model].name, instance.digest.as_ref()?)
+        });
+        let resident = place
+            .resident
+            .iter()
+            .find_map(|entry| unknown(&entry.name, &entry.digest));
+        let place = &mut self.servers[server];
+        place.residents_known = resident.is_none();
+        place.to_ask = declared.or(resident);
     }
 
     // === the server as a whole ===

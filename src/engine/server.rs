@@ -70,6 +70,11 @@ pub(super) struct Server {
     pub(super) catalog: Catalog,
     /// The entries of the last answered poll.
     pub(super) resident: Vec<Resident>,
+    /// The name and digest whose weights have to be asked for next. Made when an answer changed what is known, because
+    /// looking every digest up at every step would cost more than all other decisions together.
+    pub(super) to_ask: Option<(Arc<str>, Arc<str>)>,
+    /// The weights of every resident runner are known, or can never be; made together with `to_ask`.
+    pub(super) residents_known: bool,
     /// Open loads of ours, the oldest first: Ollama carries them out in this order.
     pub(super) loads: Vec<InstanceId>,
     /// Which of our loads pushed out which of our models, and when; see `thrash`.
@@ -102,6 +107,8 @@ impl Server {
             show_not_before: Mono::ZERO,
             catalog: Catalog::default(),
             resident: Vec::new(),
+            to_ask: None,
+            residents_known: true,
             loads: Vec::new(),
             own_evictions: Vec::new(),
             warming: None,
