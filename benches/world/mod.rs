@@ -60,6 +60,13 @@ fn name(number: usize) -> String {
     format!("model-{number:03}:latest")
 }
 
+/// Digests differ in their first characters, as real ones do.
+fn digest(number: usize) -> String {
+    /// 2^64 divided by the golden ratio: spreads small numbers over all bits.
+    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+    format!("{:016x}", (number as u64 + 1).wrapping_mul(SPREAD)).repeat(4)
+}
+
 /// The engine, its Ollama, and everything the engine was told.
 pub(crate) struct World {
     pub(crate) engine: Engine,
@@ -75,7 +82,7 @@ impl World {
         let installed = (0..models)
             .map(|number| Installed {
                 name: name(number).into(),
-                digest: format!("{number:064x}").into(),
+                digest: digest(number).into(),
                 size: 1 << 30,
                 remote: false,
             })
