@@ -160,6 +160,7 @@ impl Engine {
             return;
         }
         self.send_step(now, id, idle);
+        self.send_enforcement(now, id, idle);
         self.send_pin(now, id, idle);
         self.send_ping(now, id);
     }
@@ -194,7 +195,8 @@ impl Engine {
             | Phase::Unresponsive
             | Phase::Excluded => false,
         };
-        let stays_out = instance.digest.is_none() || instance.conflict.is_some();
+        let stays_out =
+            instance.digest.is_none() || instance.conflict.is_some() || self.is_leaving(now, id);
         if !due || !instance.is_quiet() || stays_out {
             return;
         }
@@ -203,6 +205,7 @@ impl Engine {
         let retried = matches!(instance.phase, Phase::Retrying(_));
         let instance = &mut self.instances[id];
         instance.mid_attempt = false;
+        instance.leaving_until = None;
         instance.ours = pinned;
         instance.needs_pin = !pinned;
         instance.preloaded_at.get_or_insert(now);
@@ -228,6 +231,16 @@ impl Engine {
         instance.totals().health_checks += 1;
     }
 
+    /// From when on something waits for the runner to be idle.
+    pub(super) fn wants_idle_from(&self, id: InstanceId) -> Option<Mono> {
+        let instance = &self.instances[id];
+        match instance.plan {
+            Some(plan) => plan.needs_idle.then_some(Mono::ZERO),
+            None if instance.needs_pin => Some(Mono::ZERO),
+            None => self.enforcement_due(id),
+        }
+    }
+
     /// Whether something is to be done on the next poll that lists it.
     pub(super) fn wants_a_poll_at(&self, id: InstanceId) -> Option<Mono> {
         let instance = &self.instances[id];
@@ -243,17 +256,13 @@ impl Engine {
                 .is_none_or(|warming| warming == id);
             return free.then_some(Mono::ZERO);
         }
-        let idle_needed = plan.map_or(instance.needs_pin, |plan| plan.needs_idle);
         let proof_needed = instance.phase == Phase::Verifying && plan.is_none();
-        if (idle_needed || proof_needed) && instance.ping.is_none() && instance.idle_test.is_none()
-        {
-            return Some(
-                instance
-                    .no_pings_before
-                    .max(instance.last_ping.map_or(Mono::ZERO, |at| at + IDLE_RETRY)),
-            );
-        }
-        None
+        let from = self
+            .wants_idle_from(id)
+            .or(proof_needed.then_some(Mono::ZERO))
+            .filter(|_| instance.ping.is_none() && instance.idle_test.is_none())?;
+        let retry = instance.last_ping.map_or(Mono::ZERO, |at| at + IDLE_RETRY);
+        Some(from.max(instance.no_pings_before).max(retry))
     }
 
     fn ask_for_a_poll(&mut self, now: Mono, id: InstanceId) {

@@ -100,7 +100,8 @@ impl Engine {
             instance.needs_pin = false;
             instance.ours = true;
         }
-        let wants_idle = instance.needs_pin || instance.plan.is_some_and(|plan| plan.needs_idle);
+        let wants_idle = self.wants_idle_from(id).is_some_and(|from| now >= from);
+        let instance = &mut self.instances[id];
         if wants_idle && !slow {
             instance.idle_test = Some(ping.expiry_before);
         }

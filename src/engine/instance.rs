@@ -159,6 +159,14 @@ pub(super) struct Instance {
     pub(super) plan: Option<Plan>,
     /// Our pin has to be set again once the runner is idle.
     pub(super) needs_pin: bool,
+    /// The open unload.
+    pub(super) unload: Option<OpId>,
+    /// It was unloaded by us: until then a runner that is still listed is on its way out.
+    pub(super) leaving_until: Option<Mono>,
+    /// It is not loaded again as declared before this time.
+    pub(super) enforce_not_before: Mono,
+    /// What is wanted and what is there, where they differ.
+    pub(super) drift_detail: Option<Arc<str>>,
     /// The runner was just seen idle: valid only while the poll that showed it is being handled.
     pub(super) idle_proof: bool,
     /// A ping was answered and the next poll tells whether it moved this expiry, which proves that the runner is idle.
@@ -228,6 +236,10 @@ impl Instance {
             slow_ping: false,
             plan: None,
             needs_pin: false,
+            unload: None,
+            leaving_until: None,
+            enforce_not_before: Mono::ZERO,
+            drift_detail: None,
             idle_proof: false,
             idle_test: None,
             not_before: Mono::ZERO,
@@ -286,6 +298,7 @@ impl Instance {
     pub(super) fn is_occupied(&self) -> bool {
         self.load.is_some()
             || self.pull.is_some()
+            || self.unload.is_some()
             || self.plan.is_some_and(|plan| plan.open.is_some())
     }
 

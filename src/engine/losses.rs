@@ -8,6 +8,7 @@ use super::snapshot::{LossCause, LossView};
 use super::time::Mono;
 use super::{Effect, Engine, Failure, FailureKind, InstanceId, Notice, ServerId, count};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is left of a lost model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,8 +91,10 @@ impl Engine {
         let before = instance.seen.take();
         instance.idle_test = None;
         instance.slow_ping = false;
+        instance.leaving_until = None;
         if !instance.drift.is_empty() {
             instance.drift.clear();
+            instance.drift_detail = None;
         }
         if before.is_some() {
             instance.touch();
@@ -237,7 +240,18 @@ impl Engine {
             instance.recent_losses.push(now);
             if repeated > 0 {
                 let first = self.models[instance.model].retry_delay;
-                instance.not_before = now + backoff(first, repeated, &timing, &mut self.rng);
+                let wait = backoff(first, repeated, &timing, &mut self.rng);
+                // Another client's reload in progress looks like a loss; our load would turn it back.
+                let returns = instance
+                    .last_loss
+                    .as_ref()
+                    .filter(|loss| loss.cause == LossCause::OptionsChanged)
+                    .filter(|loss| {
+                        now.since(loss.at) < timing.conflict_window && gone == Gone::FromList
+                    })
+                    .and(instance.load_duration)
+                    .map_or(Duration::ZERO, |expected| expected * 2);
+                instance.not_before = now + wait.max(returns);
             }
         }
         let instance = &mut self.instances[id];

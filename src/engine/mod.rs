@@ -12,6 +12,7 @@ mod catalog;
 mod clocks;
 mod conflicts;
 mod due;
+mod enforce;
 pub mod event;
 pub mod failure;
 mod gate;
@@ -98,6 +99,7 @@ enum About {
     Show { digest: Arc<str> },
     Load(InstanceId),
     Pull(InstanceId),
+    Unload(InstanceId),
     Ping(InstanceId),
     Step(InstanceId),
 }

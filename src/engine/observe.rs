@@ -55,6 +55,7 @@ impl Engine {
             }
             (About::Pull(id), Ok(_)) => self.pulled(now, id),
             (About::Pull(id), Err(failure)) => self.pull_failed(now, id, &failure),
+            (About::Unload(id), result) => self.unloaded(now, id, result.as_ref().map(|_| ())),
             (About::Load(id), Ok(_)) => self.loaded(now, id),
             (About::Load(id), Err(failure)) => self.load_failed(now, id, &failure),
             (About::Ping(id), Ok(_)) => self.pinged(now, id),

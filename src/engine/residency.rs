@@ -83,6 +83,17 @@ impl Engine {
         self.lose(now, id, evidence, Gone::StillResident);
     }
 
+    fn take_drift(&mut self, id: InstanceId, drift: Vec<Drift>, detail: Option<Arc<str>>) {
+        let instance = &mut self.instances[id];
+        instance.drift = drift;
+        let before = std::mem::replace(&mut instance.drift_detail, detail.clone());
+        instance.touch();
+        if let Some(said) = detail.filter(|said| before.as_ref() != Some(said)) {
+            let name = Arc::clone(&self.models[instance.model].name);
+            self.advise(Some(&name), said);
+        }
+    }
+
     /// A ping of ours made Ollama load the model anew, although what `/api/ps` shows was repeated. Twice within the
     /// window means options that it does not show: pings would only go on taking the model from its other user.
     fn note_hidden_reload(&mut self, now: Mono, id: InstanceId) {
@@ -150,6 +161,7 @@ impl Engine {
         let spec = &self.models[instance.model];
         let Some(seen) = &instance.seen else { return };
         let mut drift = Vec::new();
+        let mut detail = None;
         let wanted = spec.options.get("num_ctx").and_then(|value| match value {
             super::spec::OptionValue::Int(context) => u64::try_from(*context).ok(),
             super::spec::OptionValue::Bool(_)
@@ -161,6 +173,7 @@ impl Engine {
             .filter(|_| seen.view.context_length != 0);
         if expected.is_some_and(|context| context != seen.view.context_length) {
             drift.push(Drift::Context);
+            detail = expected.map(|context| self.describe_context_drift(id, context));
         }
         if !seen.view.pinned {
             drift.push(Drift::Pin);
@@ -171,10 +184,8 @@ impl Engine {
         if instance.no_pings_before > now {
             drift.push(Drift::HiddenOptions);
         }
-        if drift != instance.drift {
-            let instance = &mut self.instances[id];
-            instance.drift = drift;
-            instance.touch();
+        if drift != instance.drift || detail != instance.drift_detail {
+            self.take_drift(id, drift, detail);
         }
     }
 }

@@ -148,6 +148,8 @@ pub struct InstanceView {
     pub outdated_bytes: u64,
     /// In what it differs from what is wanted.
     pub drift: Vec<Drift>,
+    /// What is wanted and what is there, and what to set, where they differ.
+    pub drift_detail: Option<Arc<str>>,
     /// Why it was last lost.
     pub last_loss: Option<LossView>,
     /// Its last failure; kept after success.

@@ -134,6 +134,7 @@ impl Engine {
             warmup_duration: instance.warmup_duration,
             outdated_bytes: instance.outdated_bytes,
             drift: instance.drift.clone(),
+            drift_detail: instance.drift_detail.clone(),
             last_loss: instance.last_loss.clone(),
             last_error: instance.last_error.clone(),
             totals: Arc::clone(&instance.totals),

@@ -167,6 +167,9 @@ pub struct InstanceFacts {
     /// In what it differs from what is wanted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<&'static str>,
+    /// What is wanted and what is there, and what to set, where they differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift_detail: Option<String>,
     /// Why it was last lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_loss: Option<LossEntry>,

@@ -113,6 +113,7 @@ fn undeclared_anywhere(snapshot: &Snapshot, model: &ModelView) -> ModelEntry {
         pinned: None,
         outdated_bytes: None,
         drift: Vec::new(),
+        drift_detail: None,
         last_loss: None,
         last_error: None,
     };
@@ -157,6 +158,7 @@ fn facts(snapshot: &Snapshot, instance: &InstanceView) -> InstanceFacts {
         pinned: seen.map(|seen| seen.pinned),
         outdated_bytes: Some(instance.outdated_bytes).filter(|bytes| *bytes > 0),
         drift: instance.drift.iter().map(|kind| kind.as_str()).collect(),
+        drift_detail: instance.drift_detail.as_ref().map(ToString::to_string),
         last_loss: instance
             .last_loss
             .as_ref()

@@ -7,6 +7,7 @@
     reason = "test numbers are small, and a test names only the cases it is about"
 )]
 
+mod drifting;
 mod fighting;
 mod gate;
 mod keeping;

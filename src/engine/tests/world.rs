@@ -270,7 +270,8 @@ impl World {
                 | (Request::Warmup { target, .. }, Some(("warmup", name))) => {
                     &*target.model == name
                 }
-                (Request::Pull { model }, Some(("pull", name))) => &**model == name,
+                (Request::Pull { model }, Some(("pull", name)))
+                | (Request::Unload { model }, Some(("unload", name))) => &**model == name,
                 _ => false,
             });
         *found
