@@ -36,6 +36,7 @@ impl Engine {
         instance.ours = true;
         instance.seen = None;
         instance.loaded_context = None;
+        instance.loaded_gpu_share = None;
         instance.needs_pin = false;
         instance.slow_ping = false;
         instance.usurper = None;

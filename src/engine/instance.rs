@@ -141,6 +141,8 @@ pub(super) struct Instance {
     pub(super) outdated_bytes: u64,
     /// The context after our last load; another one later proves a reload by somebody else.
     pub(super) loaded_context: Option<u64>,
+    /// The share of it in the GPU's memory after our last load.
+    pub(super) loaded_gpu_share: Option<f64>,
     /// The runner is ours: our load or our pin was its last.
     pub(super) ours: bool,
 
@@ -225,6 +227,7 @@ impl Instance {
             last_size: None,
             outdated_bytes: 0,
             loaded_context: None,
+            loaded_gpu_share: None,
             ours: false,
             attempts: 0,
             load: None,

@@ -10,6 +10,9 @@ use super::{Engine, InstanceId, OpId, ServerId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// A loss of GPU share smaller than this is rounding in Ollama's estimate.
+const GPU_SHARE_TOLERANCE: f64 = 0.01;
+
 impl Engine {
     pub(super) fn compare(
         &mut self,
@@ -62,6 +65,7 @@ impl Engine {
         }
         if instance.ours && instance.loaded_context.is_none() {
             instance.loaded_context = Some(entry.context_length);
+            instance.loaded_gpu_share = Some(gpu_share(entry.size_vram, entry.size));
         }
         self.update_drift(now, id);
         let Some(before) = before else { return };
@@ -178,6 +182,13 @@ impl Engine {
         if !seen.view.pinned {
             drift.push(Drift::Pin);
         }
+        let share = gpu_share(seen.view.size_vram, seen.view.size);
+        if instance
+            .loaded_gpu_share
+            .is_some_and(|loaded| share + GPU_SHARE_TOLERANCE < loaded)
+        {
+            drift.push(Drift::GpuShare);
+        }
         if instance.outdated_bytes > 0 {
             drift.push(Drift::Digest);
         }
@@ -187,6 +198,15 @@ impl Engine {
         if drift != instance.drift || detail != instance.drift_detail {
             self.take_drift(id, drift, detail);
         }
+    }
+}
+
+/// The part of a runner that is in the GPU's memory, 0–1.
+fn gpu_share(vram: u64, size: u64) -> f64 {
+    if size == 0 {
+        0.0
+    } else {
+        vram as f64 / size as f64
     }
 }
 

@@ -140,6 +140,20 @@ fn what_the_server_cannot_give_is_not_enforced() {
 }
 
 #[test]
+fn a_smaller_share_on_the_gpu_than_after_our_load_is_drift() {
+    let mut world = World::start(declared(DriftPolicy::Report));
+    world.list("a:latest", PIN_SECONDS);
+    world.resident[0].size_vram = 100;
+    world.answer("load a:latest", Ok(Answer::Done(Timings::default())));
+    world.pass(3000);
+    assert!(world.view("a:latest").drift.is_empty());
+    // Another client's reload found less room.
+    world.resident[0].size_vram = 60;
+    world.pass(3000);
+    assert_eq!(world.view("a:latest").drift, [Drift::GpuShare]);
+}
+
+#[test]
 fn a_model_that_vanished_again_within_the_window_may_return_by_itself() {
     let mut world = World::start(declared(DriftPolicy::Report));
     world.pass(20_000);
