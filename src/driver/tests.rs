@@ -4,7 +4,7 @@ use super::*;
 use crate::engine::FailureKind;
 use crate::engine::request::{Installed, ModelInfo, PIN_SECONDS, Resident, Timings};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Loads take three seconds; the first `fail_first` of them fail after one.
@@ -14,6 +14,7 @@ struct Script {
     loads: AtomicUsize,
     dropped: AtomicUsize,
     fail_first: usize,
+    missing: AtomicBool,
 }
 
 /// Counts a future that is dropped before its end.
@@ -31,11 +32,12 @@ impl Ollama for Arc<Script> {
     async fn call(
         &self,
         request: Request,
-        _: impl Fn(crate::ollama::Progress) + Send + Sync,
+        progress: impl Fn(crate::ollama::Progress) + Send + Sync,
     ) -> Result<Answer, Failure> {
         Ok(match request {
             Request::Version => Answer::Version("0.33.0".into()),
             Request::Ps => Answer::Resident(self.resident.lock().unwrap().clone()),
+            Request::Tags if self.missing.load(Ordering::SeqCst) => Answer::Installed(Vec::new()),
             Request::Tags => Answer::Installed(vec![Installed {
                 name: "a:latest".into(),
                 digest: "d".into(),
@@ -73,8 +75,19 @@ impl Ollama for Arc<Script> {
             | Request::Ping(_)
             | Request::Probe(_)
             | Request::Warmup { .. }
-            | Request::Unload { .. }
-            | Request::Pull { .. } => Answer::Done(Timings::default()),
+            | Request::Unload { .. } => Answer::Done(Timings::default()),
+            Request::Pull { .. } => {
+                // Twenty lines a second for ten seconds.
+                for line in 1..=200 {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    progress(Progress {
+                        completed: line,
+                        total: 200,
+                    });
+                }
+                self.missing.store(false, Ordering::SeqCst);
+                Answer::Done(Timings::default())
+            }
         })
     }
 }
@@ -84,6 +97,7 @@ fn spec() -> Spec {
     for model in &mut spec.models {
         model.retry_delay = Duration::from_secs(2);
         model.verify = crate::engine::spec::Verify::Token;
+        model.pull = crate::engine::spec::PullPolicy::IfMissing;
     }
     spec
 }
@@ -98,10 +112,14 @@ struct Running {
 }
 
 fn start(fail_first: usize) -> Running {
-    let script = Arc::new(Script {
+    run(Script {
         fail_first,
         ..Script::default()
-    });
+    })
+}
+
+fn run(script: Script) -> Running {
+    let script = Arc::new(script);
     let clock = Clock::start();
     let (driver, kick, snapshots) = Driver::new(spec(), vec![Arc::clone(&script)], 1, clock);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -193,4 +211,27 @@ async fn a_lost_model_is_back_after_one_poll_and_its_load() {
         .await
         .unwrap();
     assert!(running.clock.now().since(before) <= Duration::from_millis(5010));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_reports_twice_a_second_and_ends_in_a_load() {
+    let mut running = run(Script {
+        missing: AtomicBool::new(true),
+        ..Script::default()
+    });
+    let mut seen = Vec::new();
+    while !running.snapshots.borrow_and_update().gate.ready {
+        let snapshot = running.snapshots.borrow().clone();
+        if let Some(pull) = snapshot.models[0].instances[0].pull() {
+            seen.push(pull.completed);
+        }
+        running.snapshots.changed().await.unwrap();
+    }
+    seen.dedup();
+    assert!((20..=22).contains(&seen.len()), "{seen:?}");
+    assert!(
+        seen[0] == 0 && seen.is_sorted() && seen.last() >= Some(&190),
+        "{seen:?}"
+    );
+    assert_eq!(running.clock.now().since_start().as_secs(), 13);
 }
