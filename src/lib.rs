@@ -9,6 +9,7 @@ pub mod engine;
 pub mod http;
 pub mod metrics;
 pub mod ollama;
+pub mod state_file;
 
 #[cfg(test)]
 mod testing;

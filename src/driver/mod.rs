@@ -6,8 +6,8 @@ mod log;
 
 use crate::clock::{self, Clock};
 use crate::engine::{
-    Answer, Effect, Engine, Event, Failure, ModelId, OpId, Request, ServerId, Snapshot, Spec,
-    UnixMillis,
+    Answer, Effect, Engine, Event, Failure, Memory, ModelId, OpId, Request, ServerId, Snapshot,
+    Spec, UnixMillis,
 };
 use crate::ollama::{Ollama, Progress};
 use std::collections::HashMap;
@@ -83,6 +83,13 @@ impl<O: Ollama> Driver<O> {
             handles: HashMap::new(),
         };
         (driver, Kick(sender), watched)
+    }
+
+    /// Takes over what an earlier process learned; before [`Driver::run`].
+    pub fn recall(&mut self, memory: &Memory) {
+        self.engine.recall(memory);
+        let snapshot = self.engine.snapshot(self.clock.now());
+        self.snapshots.send_replace(Arc::new(snapshot));
     }
 
     /// Runs until `shutdown` is done. Then the gate is closed, every open request is dropped, and nothing new is sent.

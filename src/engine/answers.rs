@@ -30,6 +30,7 @@ impl Engine {
         let took = now.since(working_since.unwrap_or(now));
         instance.totals().preload_seconds.observe(took);
         instance.load_duration = Some(took);
+        instance.expected_load = Some(took);
         instance.preloaded_at = Some(now);
         instance.last_checked = Some(now);
         instance.polls_count_from = next_op;

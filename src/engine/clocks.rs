@@ -104,7 +104,7 @@ impl Engine {
 
     pub(super) fn stall_limit(&self, id: InstanceId) -> Duration {
         self.instances[id]
-            .load_duration
+            .expected_load
             .map_or(STALLED_AFTER, |expected| STALLED_AFTER.max(expected * 2))
     }
 

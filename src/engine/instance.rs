@@ -203,6 +203,10 @@ pub(super) struct Instance {
     pub(super) last_checked: Option<Mono>,
     pub(super) ready_at: Option<Mono>,
     pub(super) load_duration: Option<Duration>,
+    /// How long the next load will take, by the last one of this process or of an earlier one.
+    pub(super) expected_load: Option<Duration>,
+    /// When another client was last found to have loaded it with other options.
+    pub(super) options_changed_at: Option<Mono>,
     pub(super) prompt_warm: Option<bool>,
     /// Computing the first conversation on an empty cache took so long.
     pub(super) cold_prompt: Option<Duration>,
@@ -264,6 +268,8 @@ impl Instance {
             last_checked: None,
             ready_at: None,
             load_duration: None,
+            expected_load: None,
+            options_changed_at: None,
             prompt_warm: None,
             cold_prompt: None,
             warmup_duration: None,

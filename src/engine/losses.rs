@@ -242,14 +242,12 @@ impl Engine {
                 let first = self.models[instance.model].retry_delay;
                 let wait = backoff(first, repeated, &timing, &mut self.rng);
                 // Another client's reload in progress looks like a loss; our load would turn it back.
+                let reloads = instance
+                    .options_changed_at
+                    .is_some_and(|at| now.since(at) < timing.conflict_window);
                 let returns = instance
-                    .last_loss
-                    .as_ref()
-                    .filter(|loss| loss.cause == LossCause::OptionsChanged)
-                    .filter(|loss| {
-                        now.since(loss.at) < timing.conflict_window && gone == Gone::FromList
-                    })
-                    .and(instance.load_duration)
+                    .expected_load
+                    .filter(|_| reloads && gone == Gone::FromList)
                     .map_or(Duration::ZERO, |expected| expected * 2);
                 instance.not_before = now + wait.max(returns);
             }
@@ -307,12 +305,17 @@ impl Engine {
         };
         let (model, server) = (instance.model, instance.server);
         let (cause, detail) = judge(&self.models[model].name, &evidence);
+        if cause == LossCause::OptionsChanged {
+            instance.options_changed_at = Some(at);
+        }
+        let since_start = i64::try_from(at.since_start().as_millis()).unwrap_or(i64::MAX);
+        let date = super::UnixMillis(self.epoch.0.saturating_add(since_start));
         let detail: Arc<str> = detail.into();
         let totals = instance.totals();
         count(&mut totals.losses, &LossCause::ALL, &cause);
         instance.last_loss = Some(LossView {
             cause,
-            at,
+            at: date,
             detail: Arc::clone(&detail),
         });
         let (model, server) = (

@@ -20,6 +20,7 @@ mod instance;
 mod loads;
 mod loss;
 mod losses;
+mod memory;
 mod observe;
 mod pulls;
 pub mod request;
@@ -37,6 +38,7 @@ mod words;
 
 pub use event::{Effect, Event, ModelId, Notice, OpId, ServerId};
 pub use failure::{Failure, FailureKind};
+pub use memory::{Memory, Remembered};
 pub use request::{Answer, Request};
 pub use snapshot::Snapshot;
 pub use spec::Spec;

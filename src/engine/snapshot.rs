@@ -236,8 +236,8 @@ pub struct Residency {
 pub struct LossView {
     /// Why.
     pub cause: LossCause,
-    /// When it was ready no longer.
-    pub at: Mono,
+    /// When it was ready no longer; an earlier process may have seen it.
+    pub at: UnixMillis,
     /// A sentence for a tired person.
     pub detail: Arc<str>,
 }

@@ -126,7 +126,7 @@ impl Engine {
             attempts: instance.attempts,
             max_retries: self.models[instance.model].max_retries,
             load_duration: instance.load_duration,
-            expected_load: instance.load_duration,
+            expected_load: instance.expected_load,
             next_retry_at,
             resident_since: instance.seen.as_ref().map(|seen| seen.since),
             residency: instance.seen.as_ref().map(|seen| seen.view),

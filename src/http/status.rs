@@ -159,10 +159,7 @@ fn facts(snapshot: &Snapshot, instance: &InstanceView) -> InstanceFacts {
         outdated_bytes: Some(instance.outdated_bytes).filter(|bytes| *bytes > 0),
         drift: instance.drift.iter().map(|kind| kind.as_str()).collect(),
         drift_detail: instance.drift_detail.as_ref().map(ToString::to_string),
-        last_loss: instance
-            .last_loss
-            .as_ref()
-            .map(|loss| loss_entry(snapshot, loss)),
+        last_loss: instance.last_loss.as_ref().map(loss_entry),
         last_error: instance
             .last_error
             .as_ref()
@@ -216,10 +213,10 @@ fn server_entry(snapshot: &Snapshot, server: &ServerView) -> ServerEntry {
     }
 }
 
-fn loss_entry(snapshot: &Snapshot, loss: &LossView) -> LossEntry {
+fn loss_entry(loss: &LossView) -> LossEntry {
     LossEntry {
         cause: loss.cause.as_str(),
-        at: date(snapshot, loss.at),
+        at: rfc3339(loss.at),
         detail: loss.detail.to_string(),
     }
 }
