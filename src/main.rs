@@ -1,3 +1,17 @@
-//! The program.
+//! The program: reads its arguments and its environment once, and hands over.
 
-fn main() {}
+use clap::Parser;
+use model_preloader::cli::{self, Cli};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // A value that is no UTF-8 is kept with its bad characters replaced: the check refuses them by name.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, lossy(value))))
+        .collect();
+    cli::run(Cli::parse(), environment)
+}
+
+fn lossy(value: std::ffi::OsString) -> String {
+    value.to_string_lossy().into_owned()
+}

@@ -1,0 +1,468 @@
+//! Every key, once: its name, what it accepts, what it means, and where its value goes. The check, the defaults, the
+//! names of the variables, the hints, `print-config` and the reference in docs/CONFIGURATION.md are made from it.
+
+use super::field::{Accepts, Field, Misfit};
+use super::node::{Node, Value};
+use super::settings::{HttpSettings, LogFormat};
+use crate::engine::spec::{
+    DriftPolicy, PullPolicy, ReadinessPolicy, ReadinessScope, ReadinessSpec, Timing, Verify,
+    WarmupReadiness,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most servers: a host with an Ollama per GPU has eight.
+pub(super) const SERVERS_MAX: usize = 32;
+
+/// Most models. Each has about a hundred series in `/metrics`, on each server.
+pub(super) const MODELS_MAX: usize = 64;
+
+/// Longest name for people, and longest name of a model.
+pub(super) const NAME_MAX: usize = 512;
+
+/// Longest name of a server: it is a label.
+pub(super) const SERVER_NAME_MAX: usize = 63;
+
+/// Longest address.
+const URL_MAX: usize = 2048;
+
+/// Longest filter of the log.
+const FILTER_MAX: usize = 1024;
+
+/// Longest path of a file.
+const PATH_MAX: usize = 4096;
+
+/// One key of a section or of an item; `D` is what its value goes into.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key<D: 'static> {
+    /// The name, with its section: `preload.timeout`.
+    pub(super) name: &'static str,
+    /// What it accepts.
+    pub(super) accepts: Accepts,
+    /// What it means, for people.
+    pub(super) about: &'static str,
+    /// Puts a value in.
+    pub(super) read: fn(&mut D, &Node, &Accepts) -> Result<(), Misfit>,
+    /// Shows the value; nothing where none is set.
+    pub(super) show: fn(&D, &Accepts) -> Value,
+}
+
+macro_rules! key {
+    ($name:literal, $accepts:expr, $($field:ident).+, $about:literal) => {
+        Key {
+            name: $name,
+            accepts: $accepts,
+            about: $about,
+            read: |draft, node, accepts| {
+                draft.$($field).+ = Field::read(node, accepts)?;
+                Ok(())
+            },
+            show: |draft, accepts| Field::show(&draft.$($field).+, accepts),
+        }
+    };
+}
+
+const fn time(min_ms: u64, max_secs: u64) -> Accepts {
+    Accepts::Duration {
+        min: Duration::from_millis(min_ms),
+        max: Duration::from_secs(max_secs),
+    }
+}
+
+const fn whole(min: i64, max: i64) -> Accepts {
+    Accepts::Whole { min, max }
+}
+
+const fn text(max: usize) -> Accepts {
+    Accepts::Text { max }
+}
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 3600;
+const DAY: u64 = 86_400;
+
+/// The values of all sections.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub(super) timing: Timing,
+    pub(super) readiness: ReadinessSpec,
+    pub(super) warmup_parallel: usize,
+    pub(super) http: HttpSettings,
+    pub(super) log_format: LogFormat,
+    pub(super) log_filter: Arc<str>,
+    pub(super) debug: bool,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            timing: Timing::default(),
+            readiness: ReadinessSpec {
+                policy: ReadinessPolicy::All,
+                scope: ReadinessScope::Continuous,
+                warmup: WarmupReadiness::Require,
+            },
+            warmup_parallel: 1,
+            http: HttpSettings::default(),
+            log_format: LogFormat::Text,
+            log_filter: "info".into(),
+            debug: false,
+        }
+    }
+}
+
+/// The keys of all sections.
+pub(super) const SECTIONS: &[Key<Draft>] = &[
+    key!(
+        "preload.timeout",
+        time(10, HOUR),
+        timing.preload_timeout,
+        "An attempt that takes longer has failed and uses up a retry; its request stays open, because dropping it would make Ollama abort the load"
+    ),
+    key!(
+        "preload.loadDeadline",
+        time(1000, DAY),
+        timing.load_deadline,
+        "The only time after which a load request is dropped"
+    ),
+    key!(
+        "preload.maxRetryDelay",
+        time(10, HOUR),
+        timing.max_retry_delay,
+        "Longest wait between attempts"
+    ),
+    key!(
+        "preload.jitterPercent",
+        whole(0, 100),
+        timing.jitter_percent,
+        "Share of a wait that is random"
+    ),
+    key!(
+        "preload.concurrency",
+        whole(1, 32),
+        timing.concurrency,
+        "Loads in flight per server; Ollama itself loads one at a time, the second keeps it busy"
+    ),
+    key!(
+        "preload.abortOnTimeout",
+        Accepts::Bool,
+        timing.abort_on_timeout,
+        "Drop the load request when its attempt times out, so that the next attempt starts from zero"
+    ),
+    key!(
+        "poll.interval",
+        time(100, MINUTE),
+        timing.poll_interval,
+        "How often `/api/ps` is asked"
+    ),
+    key!(
+        "poll.timeout",
+        time(50, MINUTE),
+        timing.poll_timeout,
+        "Limit of one poll"
+    ),
+    key!(
+        "poll.tagsInterval",
+        time(1000, HOUR),
+        timing.tags_interval,
+        "How often `/api/tags` is asked"
+    ),
+    key!(
+        "poll.reconnectInterval",
+        time(50, MINUTE),
+        timing.reconnect_interval,
+        "How often a server that refuses connections is tried"
+    ),
+    key!(
+        "health.interval",
+        time(1000, DAY),
+        timing.health_interval,
+        "How often a model proves that it computes: one token, or one of its warm-up conversations"
+    ),
+    key!(
+        "health.pingInterval",
+        time(500, HOUR),
+        timing.ping_interval,
+        "A ping, which computes nothing, follows the first poll that is so much later than the last ping"
+    ),
+    key!(
+        "health.slowAfter",
+        time(100, 10 * MINUTE),
+        timing.slow_after,
+        "A ping without an answer for so long makes the model `unresponsive`"
+    ),
+    key!(
+        "health.probeTimeout",
+        time(1000, HOUR),
+        timing.probe_timeout,
+        "Limit of a health check"
+    ),
+    key!(
+        "health.staleAfter",
+        time(500, HOUR),
+        timing.stale_after,
+        "Evidence older than this proves nothing; at least 2 × `poll.interval` + `health.slowAfter`"
+    ),
+    key!(
+        "health.serverTimeout",
+        time(500, HOUR),
+        timing.server_timeout,
+        "A server that answers nothing for so long is `unknown`"
+    ),
+    key!(
+        "warmup.timeout",
+        time(1000, DAY),
+        timing.warmup_timeout,
+        "Limit of one warm-up"
+    ),
+    key!(
+        "warmup.parallel",
+        whole(1, 64),
+        warmup_parallel,
+        "How many times each conversation runs at once, one for each of Ollama's slots; default `OLLAMA_NUM_PARALLEL` of the environment, else 1"
+    ),
+    key!(
+        "residency.reclaimAfter",
+        time(0, HOUR),
+        timing.reclaim_after,
+        "How long an undeclared model must have been idle before ours takes its place; `0s` is at once"
+    ),
+    key!(
+        "residency.conflictWindow",
+        time(1000, DAY),
+        timing.conflict_window,
+        "Losses within it count as a fight"
+    ),
+    key!(
+        "residency.onUnload",
+        Accepts::Word(&["reload", "hold"]),
+        timing.reload_on_unload,
+        "After somebody's explicit unload: load again, or hold until told to"
+    ),
+    key!(
+        "readiness.policy",
+        Accepts::Policy,
+        readiness.policy,
+        "Which models must be ready for the gate to open: every required one, one of them, so many of them, or none"
+    ),
+    key!(
+        "readiness.scope",
+        Accepts::Word(ReadinessScope::WORDS),
+        readiness.scope,
+        "Whether an open gate closes again when the policy no longer holds"
+    ),
+    key!(
+        "readiness.warmup",
+        Accepts::Word(WarmupReadiness::WORDS),
+        readiness.warmup,
+        "Whether a model is ready only when its warm-up has run"
+    ),
+    key!(
+        "http.listen",
+        Accepts::Listen,
+        http.listen,
+        "Address of status, metrics and probes"
+    ),
+    key!(
+        "http.shutdownGrace",
+        time(0, 10 * MINUTE),
+        http.shutdown_grace,
+        "How long open requests may take to end at shutdown"
+    ),
+    key!(
+        "log.format",
+        Accepts::Word(LogFormat::WORDS),
+        log_format,
+        "Form of the log, on standard error"
+    ),
+    key!(
+        "log.filter",
+        text(FILTER_MAX),
+        log_filter,
+        "What is logged: a level, or `target=level` pairs separated by commas"
+    ),
+    key!(
+        "debug",
+        Accepts::Bool,
+        debug,
+        "Log each request to Ollama with its time; never a prompt, never a secret"
+    ),
+];
+
+/// The values of a model.
+#[derive(Clone, Debug)]
+pub(super) struct ModelDraft {
+    pub(super) model: Arc<str>,
+    pub(super) display_name: Option<Arc<str>>,
+    pub(super) max_retries: u32,
+    pub(super) retry_delay: Duration,
+    pub(super) required: bool,
+    pub(super) priority: i32,
+    pub(super) verify: Option<Verify>,
+    pub(super) warmup: Option<Node>,
+    pub(super) options: Option<Node>,
+    pub(super) pull: PullPolicy,
+    pub(super) drift: DriftPolicy,
+    pub(super) servers: Option<Node>,
+    pub(super) min_servers: usize,
+}
+
+impl Default for ModelDraft {
+    fn default() -> Self {
+        Self {
+            model: "".into(),
+            display_name: None,
+            max_retries: 3,
+            retry_delay: Duration::from_secs(1),
+            required: true,
+            priority: 0,
+            verify: None,
+            warmup: None,
+            options: None,
+            pull: PullPolicy::Never,
+            drift: DriftPolicy::Report,
+            servers: None,
+            min_servers: 1,
+        }
+    }
+}
+
+/// The keys that only a model of its own has.
+pub(super) const MODEL_OWN: &[Key<ModelDraft>] = &[
+    key!(
+        "model",
+        text(NAME_MAX),
+        model,
+        "Name as in `ollama list`; without a tag it is `:latest`"
+    ),
+    key!(
+        "displayName",
+        text(NAME_MAX),
+        display_name,
+        "Name for people; default the model's name"
+    ),
+];
+
+/// The keys of a model, also under `defaults` for all of them.
+pub(super) const MODEL_SHARED: &[Key<ModelDraft>] = &[
+    key!(
+        "maxRetries",
+        whole(0, 100),
+        max_retries,
+        "Attempts after the first one"
+    ),
+    key!(
+        "retryDelayMs",
+        Accepts::Millis {
+            min: Duration::from_millis(1),
+            max: Duration::from_secs(HOUR)
+        },
+        retry_delay,
+        "Wait before the first retry; doubles with each further one up to `preload.maxRetryDelay`"
+    ),
+    key!(
+        "required",
+        Accepts::Bool,
+        required,
+        "Whether the gate waits for it"
+    ),
+    key!(
+        "priority",
+        whole(-1000, 1000),
+        priority,
+        "Higher loads earlier and stays longer; equal ones keep the order of declaration"
+    ),
+    key!(
+        "verify",
+        Accepts::Word(Verify::WORDS),
+        verify,
+        "What proves that it is warm: the load's answer, one token, or its conversations; default `prompt` where `warmup` is given, else `token`"
+    ),
+    key!(
+        "warmup",
+        Accepts::Own("a list of conversations, or `{parallel, conversations}`"),
+        warmup,
+        "Conversations that run through it after every load, so that the prompt cache is warm"
+    ),
+    key!(
+        "options",
+        Accepts::Own("a map of Ollama's runner options"),
+        options,
+        "Runner options that it is loaded with, such as `num_ctx`"
+    ),
+    key!(
+        "pull",
+        Accepts::Word(PullPolicy::WORDS),
+        pull,
+        "Whether it is pulled when the server does not have it"
+    ),
+    key!(
+        "drift",
+        Accepts::Word(DriftPolicy::WORDS),
+        drift,
+        "When it is resident with other options or another pin than wanted: say it, or load it again once it is idle"
+    ),
+    key!(
+        "servers",
+        Accepts::Own("a list of server names"),
+        servers,
+        "Names of the servers that shall have it; default all"
+    ),
+    key!(
+        "minServers",
+        whole(1, SERVERS_MAX as i64),
+        min_servers,
+        "It is ready when so many servers have it ready"
+    ),
+];
+
+/// The values of a server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ServerDraft {
+    pub(super) name: Option<Arc<str>>,
+    pub(super) url: Option<Arc<str>>,
+    pub(super) token_env: Option<Arc<str>>,
+    pub(super) token_file: Option<Arc<str>>,
+    pub(super) headers: Option<Node>,
+    pub(super) ca_file: Option<Arc<str>>,
+}
+
+/// The keys of a server.
+pub(super) const SERVER: &[Key<ServerDraft>] = &[
+    key!(
+        "name",
+        text(SERVER_NAME_MAX),
+        name,
+        "Name, used as the `server` label; default `ollama`, of several `ollama-1`, `ollama-2`, …"
+    ),
+    key!(
+        "url",
+        text(URL_MAX),
+        url,
+        "`http://` or `https://` address, with a path where a proxy needs one; no credentials"
+    ),
+    key!(
+        "tokenEnv",
+        text(NAME_MAX),
+        token_env,
+        "Variable that holds a bearer token"
+    ),
+    key!(
+        "tokenFile",
+        text(PATH_MAX),
+        token_file,
+        "File that holds a bearer token"
+    ),
+    key!(
+        "headers",
+        Accepts::Own("a map of header names to `{value: …}`, `{env: …}` or `{file: …}`"),
+        headers,
+        "Further headers of every request; the values are treated as secrets"
+    ),
+    key!(
+        "caFile",
+        text(PATH_MAX),
+        ca_file,
+        "Certificate authorities to trust for `https`, in PEM; default the system's"
+    ),
+];

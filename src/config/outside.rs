@@ -1,0 +1,238 @@
+//! The two layers that come as plain text: the environment and the flags.
+
+use super::format::{self, Format};
+use super::nearest::nearest;
+use super::node::{Node, Origin, Value};
+use super::overlay;
+use super::problem::{Problem, Report};
+use super::walk::all_keys;
+use std::sync::Arc;
+
+/// Begins the name of a variable that sets any key. The second underscore keeps away the variables that Kubernetes
+/// makes for a Service called `model-preloader`.
+const PREFIX: &str = "MODEL_PRELOADER__";
+
+/// Variables with names of their own, and their keys; those further down win.
+pub(super) const HISTORIC: [(&str, &str); 5] = [
+    ("RUST_LOG", "log.filter"),
+    ("OLLAMA_URL", "servers"),
+    ("MODEL_PRELOAD_TIMEOUT", "preload.timeout"),
+    ("HEALTH_CHECK_INTERVAL", "health.interval"),
+    ("MODELS_TO_PRELOAD", "models"),
+];
+
+/// A key, its value as text, and where it was given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Given {
+    key: String,
+    value: String,
+    origin: Origin,
+}
+
+impl Given {
+    /// A value of a flag.
+    pub fn flag(flag: &str, key: &str, value: impl Into<String>) -> Self {
+        Self {
+            key: key.to_owned(),
+            value: value.into(),
+            origin: Origin::Flag(flag.into()),
+        }
+    }
+}
+
+/// What the environment says, the later ones to win; variables that nobody knows are problems.
+pub(super) fn environment(environment: &[(String, String)], report: &mut Report) -> Vec<Given> {
+    let mut given = Vec::new();
+    for (variable, key) in HISTORIC {
+        let found = environment.iter().find(|(name, _)| name == variable);
+        given.extend(found.map(|(name, value)| from_variable(name, key, value)));
+    }
+    let mut prefixed: Vec<_> = environment
+        .iter()
+        .filter_map(|(name, value)| Some((name, name.strip_prefix(PREFIX)?, value)))
+        .collect();
+    prefixed.sort();
+    for (name, rest, value) in prefixed {
+        let key = key_of(rest);
+        if is_settable(&key) {
+            given.push(from_variable(name, &key, value));
+        } else {
+            report.error(unknown_variable(name));
+        }
+    }
+    given
+}
+
+fn from_variable(name: &str, key: &str, value: &str) -> Given {
+    Given {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        origin: Origin::Variable(name.into()),
+    }
+}
+
+/// The layer of these values. `below` is all that they lie upon.
+pub(super) fn layer(given: &[Given], below: &Node, report: &mut Report) -> Node {
+    let mut root = Node::built_in(Value::Map(Vec::new()));
+    for one in given {
+        let path: Vec<&str> = one.key.split('.').collect();
+        let lower = match path.as_slice() {
+            [top] => root.get(top).or_else(|| below.get(top)),
+            _ => None,
+        };
+        match node(one, lower) {
+            Ok(node) => {
+                if let Some(lower) = lower {
+                    warn_of_replaced(one, &node, lower, report);
+                }
+                root.put(&path, node);
+            }
+            Err(problem) => report.error(problem),
+        }
+    }
+    root
+}
+
+fn node(one: &Given, below: Option<&Node>) -> Result<Node, Problem> {
+    let text = one.value.trim();
+    if text.is_empty() {
+        let problem = Problem::new(&one.key, "is set and empty").from(&one.origin);
+        return Err(problem.hint("unset it to have the value of the file or the default"));
+    }
+    if text.starts_with(['[', '{']) {
+        let path: Arc<str> = "".into();
+        return match format::parse(Format::Json, text, &path) {
+            Ok(node) => Ok(node.originating(&one.origin)),
+            Err(error) => {
+                let column = error.place.map_or(1, |(_, column)| column);
+                let rule = format!("{} (at character {column})", error.message);
+                Err(Problem::new(&one.key, rule).from(&one.origin))
+            }
+        };
+    }
+    Ok(match one.key.as_str() {
+        "servers" => overlay::servers(text, &one.origin, below),
+        "models" => overlay::models(text, &one.origin, below),
+        "defaults.servers" => overlay::list(text, &one.origin),
+        _ => Node {
+            value: Value::text(text),
+            origin: one.origin.clone(),
+        },
+    })
+}
+
+/// Another number of addresses than the file has servers: their tokens and names are gone.
+fn warn_of_replaced(one: &Given, node: &Node, lower: &Node, report: &mut Report) {
+    let (new, old) = (node.as_list(), lower.as_list());
+    let (Some(new), Some(old)) = (new, old) else {
+        return;
+    };
+    let by_short_form = one.key == "servers" && !one.value.trim().starts_with('[');
+    if by_short_form && new.len() != old.len() && lower.origin != Origin::BuiltIn {
+        let rule = format!(
+            "replaces the {} of {}, with their names, tokens and headers",
+            super::problem::counted(old.len(), "server"),
+            lower.origin
+        );
+        let hint = "give as many addresses as there are servers to keep the rest of each";
+        report.warn(Problem::new("servers", rule).from(&one.origin).hint(hint));
+    }
+}
+
+/// Values of `--set KEY=VALUE`.
+pub(super) fn set(pairs: &[String], report: &mut Report) -> Vec<Given> {
+    let mut given = Vec::new();
+    for pair in pairs {
+        let origin = Origin::Flag("--set".into());
+        let Some((key, value)) = pair.split_once('=') else {
+            let problem = Problem::new("", "`--set` must be given KEY=VALUE").from(&origin);
+            report.error(problem.hint("write it like `--set preload.concurrency=1`"));
+            continue;
+        };
+        given.push(Given {
+            key: key.trim().to_owned(),
+            value: value.to_owned(),
+            origin: Origin::Flag(format!("--set {}", key.trim()).into()),
+        });
+    }
+    given
+}
+
+/// `PRELOAD__MAX_RETRY_DELAY` is `preload.maxRetryDelay`. Names below `options` are Ollama's, in snake case.
+fn key_of(rest: &str) -> String {
+    let mut key = String::new();
+    for segment in rest.split("__") {
+        if !key.is_empty() {
+            key.push('.');
+        }
+        if key == "defaults.options." {
+            key.push_str(&segment.to_ascii_lowercase());
+        } else {
+            key.push_str(&camel(segment));
+        }
+    }
+    key
+}
+
+fn camel(snake: &str) -> String {
+    let mut words = snake.split('_').map(str::to_ascii_lowercase);
+    let mut camel = words.next().unwrap_or_default();
+    for word in words {
+        let mut letters = word.chars();
+        camel.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    camel
+}
+
+/// The variable that sets a key.
+pub(super) fn variable_of(key: &str) -> String {
+    let mut name = PREFIX.to_owned();
+    for (index, segment) in key.split('.').enumerate() {
+        if index > 0 {
+            name.push_str("__");
+        }
+        for letter in segment.chars() {
+            if letter.is_ascii_uppercase() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_uppercase());
+        }
+    }
+    name
+}
+
+/// The keys that a variable or a flag can set: lists are given as a whole.
+pub(super) fn settable_keys() -> Vec<String> {
+    let keys = all_keys().into_iter().map(|(key, _)| key);
+    let plain = keys.filter(|key| !key.contains("[]"));
+    plain
+        .chain(["models".to_owned(), "servers".to_owned()])
+        .collect()
+}
+
+/// A key, a whole section, or something inside a key that is a map.
+fn is_settable(key: &str) -> bool {
+    let inside = |outer: &str, inner: &str| {
+        let rest = inner.strip_prefix(outer);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    const MAPS: [&str; 2] = ["defaults.options", "readiness.policy"];
+    settable_keys().iter().any(|known| inside(key, known))
+        || MAPS.iter().any(|map| inside(map, key))
+}
+
+fn unknown_variable(name: &str) -> Problem {
+    let known: Vec<_> = settable_keys().iter().map(|key| variable_of(key)).collect();
+    let problem = Problem::new(name, "is no known variable").from(&Origin::Variable(name.into()));
+    let upper = name.to_ascii_uppercase();
+    let lists = ["MODEL_PRELOADER__MODELS__", "MODEL_PRELOADER__SERVERS__"];
+    if lists.iter().any(|list| upper.starts_with(list)) {
+        return problem
+            .hint("a list is given as a whole, as JSON, such as `[{\"model\": \"tinyllama\"}]`");
+    }
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None => problem.hint("every key is named in docs/CONFIGURATION.md"),
+    }
+}
