@@ -59,17 +59,30 @@ need_linters() {
   printf '%s\n' "$venv/bin"
 }
 
-# Prints the path of a program: from PATH, or unpacked from Debian's package into the cache.
-need_debian() { # PACKAGE PROGRAM WHY
-  local found root=$cache/debian/$1
-  if found=$(command -v "$2"); then
+# Prints the path of a program: from PATH, or unpacked from Debian's package into the cache, with the libraries it needs.
+need_debian() { # PACKAGE PROGRAM WHY [LIBRARY_PACKAGE…]
+  local found root=$cache/debian/$1 package=$1 program=$2 why=$3 each
+  if found=$(command -v "$program"); then
     printf '%s\n' "$found"
     return
   fi
+  shift 3
   if [ ! -f "$root/.complete" ]; then
-    unpack_debian "$1" "$root" || lack "$2" "$3" "Install it (on Debian: apt-get install $1) and have it on the PATH."
+    rm -rf "$root"
+    for each in "$package" "$@"; do
+      unpack_debian "$each" "$root" ||
+        lack "$program" "$why" "Install it (on Debian: apt-get install $package) and have it on the PATH."
+    done
+    if [ $# -gt 0 ]; then
+      mv "$root/usr/bin/$program" "$root/usr/bin/$program.bin"
+      # shellcheck disable=SC2016 # expanded when the script runs
+      printf '#!/bin/sh\nLD_LIBRARY_PATH=$(echo "%s"/usr/lib/*-linux-*) exec "%s" "$@"\n' \
+        "$root" "$root/usr/bin/$program.bin" >"$root/usr/bin/$program"
+      chmod +x "$root/usr/bin/$program"
+    fi
+    touch "$root/.complete"
   fi
-  printf '%s\n' "$root/usr/bin/$2"
+  printf '%s\n' "$root/usr/bin/$program"
 }
 
 unpack_debian() { # PACKAGE ROOT
@@ -81,14 +94,12 @@ unpack_debian() { # PACKAGE ROOT
     apt-get -qq update >&2 || say "apt-get update failed; trying with the list as it is"
     APT_UPDATED=yes
   fi
-  if (cd "$scratch" && apt-get -qq -o APT::Sandbox::User=root download "$1" >&2) &&
-    rm -rf "$2" && mkdir -p "$2" && dpkg-deb -x "$scratch/$1"_*.deb "$2"; then
-    touch "$2/.complete"
+  if ! (cd "$scratch" && apt-get -qq -o APT::Sandbox::User=root download "$1" >&2 &&
+    mkdir -p "$2" && dpkg-deb -x "$1"_*.deb "$2"); then
     rm -rf "$scratch"
-    return
+    return 1
   fi
   rm -rf "$scratch"
-  return 1
 }
 
 # Prints the folder of the release binaries; builds them when they are not up to date.
