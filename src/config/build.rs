@@ -2,16 +2,17 @@
 //! only a tree without errors becomes settings.
 
 use super::effective::Effective;
-use super::keys::{Draft, MODEL_SHARED, ModelDraft, SECTIONS};
+use super::items::{MODEL_SHARED, ModelDraft};
+use super::keys::{Draft, SECTIONS};
 use super::models::Model;
 use super::node::{Node, Origin, Value};
 use super::problem::{Problem, Report};
 use super::servers::Server;
-use super::settings::{LogFormat, LogSettings, Settings};
-use super::walk::{Sources, Walk};
+use super::settings::{LogSettings, Settings};
+use super::walk::{Sources, Table, Walk};
 use crate::engine::Spec;
 use std::path::{Path, PathBuf};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// What building needs to know and adds to.
 #[derive(Debug)]
@@ -83,14 +84,15 @@ impl<'a> Build<'a> {
     fn read(&mut self, tree: &Node) -> Parts {
         let others = ["servers", "models", "defaults"];
         let mut draft = Draft::default();
-        self.walk().take(&mut draft, &[SECTIONS], tree, "", &others);
+        let table = Table::with_others(&[SECTIONS], &others);
+        self.walk().take(&mut draft, &table, tree, "");
         self.parallel = draft.warmup_parallel;
         let empty = Node::built_in(Value::Map(Vec::new()));
         let mut defaults = ModelDraft::default();
         let given = tree.get("defaults").unwrap_or(&empty);
         if given.value != Value::Null {
-            self.walk()
-                .take(&mut defaults, &[MODEL_SHARED], given, "defaults", &[]);
+            let table = Table::new(&[MODEL_SHARED]);
+            self.walk().take(&mut defaults, &table, given, "defaults");
         }
         let servers = self.servers(tree.get("servers").unwrap_or(&empty));
         let models = tree.get("models").unwrap_or(&empty);
@@ -105,25 +107,28 @@ impl<'a> Build<'a> {
 
     fn log(&mut self, draft: &Draft) -> LogSettings {
         let key = "log.filter";
-        let filter = draft.log_filter.parse::<Targets>();
-        let settings = LogSettings {
-            format: draft.log_format,
-            ..LogSettings::default()
+        let node = Node {
+            value: Value::Text(draft.log_filter.clone()),
+            origin: self.origin_of(key),
         };
-        let settings = match filter {
-            Ok(filter) => LogSettings { filter, ..settings },
-            Err(_) => {
-                let node = Node {
-                    value: Value::Text(draft.log_filter.clone()),
-                    origin: self.origin_of(key),
-                };
-                let rule = "must be a level, or `target=level` pairs separated by commas";
-                let problem = Problem::new(key, rule).with(&node);
+        let filter = draft.log_filter.parse::<Targets>().unwrap_or_else(|_| {
+            let rule = "must be a level, or `target=level` pairs separated by commas";
+            let hint = "levels are `off`, `error`, `warn`, `info`, `debug` and `trace`";
+            let problem = Problem::new(key, rule).with(&node);
+            self.report.error(problem.hint(hint));
+            Targets::new()
+        });
+        for word in draft.log_filter.split(',').map(str::trim) {
+            let is_target = word.contains(['=', ':']) || word.starts_with("model_preloader");
+            if !is_target && word.parse::<LevelFilter>().is_err() {
+                let rule = format!("logs everything of the target `{word}`, and nothing else");
                 let hint = "levels are `off`, `error`, `warn`, `info`, `debug` and `trace`";
-                self.report.error(problem.hint(hint));
-                settings
+                let problem = Problem::new(key, rule).with(&node);
+                self.report.warn(problem.hint(hint));
             }
-        };
+        }
+        let format = draft.log_format;
+        let settings = LogSettings { format, filter };
         if draft.debug {
             settings.with_requests()
         } else {
@@ -191,11 +196,5 @@ impl<'a> Build<'a> {
             Origin::File { .. } | Origin::WholeFile(_) => self.base.join(&**text),
             Origin::BuiltIn | Origin::Variable(_) | Origin::Flag(_) => PathBuf::from(&**text),
         })
-    }
-}
-
-impl Default for LogFormat {
-    fn default() -> Self {
-        Self::Text
     }
 }

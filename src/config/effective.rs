@@ -2,13 +2,13 @@
 //! by their size.
 
 use super::build::Parts;
-use super::keys::{Key, MODEL_OWN, MODEL_SHARED, SECTIONS, SERVER};
+use super::items::{MODEL_OWN, MODEL_SHARED, SERVER};
+use super::keys::{Key, SECTIONS};
 use super::models::Model;
 use super::node::{Entry, Node, Origin, Value};
 use super::secret::MASK;
 use super::walk::{Sources, join};
 use super::warmup;
-use std::fmt::Write;
 
 /// Column at which the sources begin, where values are short.
 const SOURCES_COLUMN: usize = 44;
@@ -202,8 +202,8 @@ fn write_entry(text: &mut String, entry: &Entry, indent: usize) {
 }
 
 fn push(text: &mut String, line: &str) {
-    // Writing into a string cannot fail.
-    drop(writeln!(text, "{line}"));
+    text.push_str(line);
+    text.push('\n');
 }
 
 fn flow(value: &Value) -> String {

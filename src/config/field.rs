@@ -120,20 +120,21 @@ impl Field for bool {
     }
 
     fn show(&self, accepts: &Accepts) -> Value {
-        match accepts {
-            Accepts::Word([yes, no]) => Value::text(if *self { yes } else { no }),
-            _ => Value::Bool(*self),
+        if let Accepts::Word([yes, no]) = accepts {
+            Value::text(if *self { yes } else { no })
+        } else {
+            Value::Bool(*self)
         }
     }
 }
 
 impl Field for Duration {
     fn read(node: &Node, accepts: &Accepts) -> Result<Self, Misfit> {
-        let (min, max, plain_millis) = match accepts {
-            Accepts::Duration { min, max } => (*min, *max, is_millisecond_variable(&node.origin)),
-            Accepts::Millis { min, max } => (*min, *max, true),
-            _ => return Err(accepts.misfit()),
+        let (Accepts::Duration { min, max } | Accepts::Millis { min, max }) = accepts else {
+            return Err(accepts.misfit());
         };
+        let plain_millis =
+            matches!(accepts, Accepts::Millis { .. }) || is_millisecond_variable(&node.origin);
         let millis = whole(node).and_then(|number| u64::try_from(number).ok());
         let read = match (&node.value, millis) {
             (_, Some(millis)) if plain_millis || millis == 0 => Some(Self::from_millis(millis)),
@@ -145,7 +146,7 @@ impl Field for Duration {
             _ => None,
         };
         match read {
-            Some(read) if (min..=max).contains(&read) => Ok(read),
+            Some(read) if (min..=max).contains(&&read) => Ok(read),
             Some(_) => Err(accepts.misfit()),
             None => Err(accepts
                 .misfit()
@@ -154,11 +155,10 @@ impl Field for Duration {
     }
 
     fn show(&self, accepts: &Accepts) -> Value {
-        match accepts {
-            Accepts::Millis { .. } => {
-                Value::Int(i64::try_from(self.as_millis()).unwrap_or(i64::MAX))
-            }
-            _ => Value::text(duration::show(*self)),
+        if let Accepts::Millis { .. } = accepts {
+            Value::Int(i64::try_from(self.as_millis()).unwrap_or(i64::MAX))
+        } else {
+            Value::text(duration::show(*self))
         }
     }
 }
@@ -169,11 +169,11 @@ fn is_millisecond_variable(origin: &Origin) -> bool {
 
 /// A whole number, also one that a variable or a flag can only give as text.
 pub(super) fn whole(node: &Node) -> Option<i64> {
-    match &node.value {
-        Value::Int(number) => Some(*number),
-        Value::Text(text) if node.origin.is_plain_text() => text.parse().ok(),
-        _ => None,
+    if let Value::Int(number) = &node.value {
+        return Some(*number);
     }
+    let text = node.as_text().filter(|_| node.origin.is_plain_text())?;
+    text.parse().ok()
 }
 
 macro_rules! whole_numbers {
@@ -185,11 +185,14 @@ macro_rules! whole_numbers {
                 };
                 let number = whole(node).filter(|number| (min..=max).contains(&number));
                 let number = number.and_then(|number| Self::try_from(number).ok());
-                number.ok_or_else(|| match &node.value {
-                    Value::Text(text) if text.parse::<i64>().is_ok() => {
-                        accepts.misfit().hint("write it without quotes")
+                number.ok_or_else(|| {
+                    let quoted = node.as_text().and_then(|text| text.parse::<i64>().ok());
+                    match quoted {
+                        Some(_) if !node.origin.is_plain_text() => {
+                            accepts.misfit().hint("write it without quotes")
+                        }
+                        _ => accepts.misfit(),
                     }
-                    _ => accepts.misfit(),
                 })
             }
 
@@ -207,15 +210,12 @@ impl Field for Arc<str> {
         let Accepts::Text { max } = accepts else {
             return Err(accepts.misfit());
         };
-        match &node.value {
-            Value::Text(text) if !text.trim().is_empty() && text.len() <= *max => {
-                Ok(Arc::clone(text))
-            }
-            Value::Int(_) | Value::Float(_) | Value::Bool(_) => {
-                Err(accepts.misfit().hint("write it in quotes"))
-            }
-            _ => Err(accepts.misfit()),
+        if matches!(node.value, Value::Int(_) | Value::Float(_) | Value::Bool(_)) {
+            return Err(accepts.misfit().hint("write it in quotes"));
         }
+        let fits = |text: &&Self| !text.trim().is_empty() && text.len() <= *max;
+        let text = node.as_text().filter(fits);
+        text.cloned().ok_or_else(|| accepts.misfit())
     }
 
     fn show(&self, _accepts: &Accepts) -> Value {
@@ -225,11 +225,9 @@ impl Field for Arc<str> {
 
 impl Field for SocketAddr {
     fn read(node: &Node, accepts: &Accepts) -> Result<Self, Misfit> {
-        let text = match &node.value {
-            Value::Text(text) => text.to_string(),
-            Value::Int(port) => port.to_string(),
-            _ => return Err(accepts.misfit()),
-        };
+        let number = whole(node).map(|port| port.to_string().into());
+        let text = node.as_text().cloned().or(number);
+        let text: Arc<str> = text.ok_or_else(|| accepts.misfit())?;
         text.parse().map_err(|_| {
             let port = text.trim_start_matches(':').parse::<u16>();
             accepts.misfit().hint(match port {

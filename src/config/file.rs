@@ -55,33 +55,31 @@ pub(super) fn read_text(path: &Path, max: u64) -> Result<String, String> {
 }
 
 /// The tree of a configuration file.
-pub(super) fn load(path: &Path) -> Result<Node, Problem> {
+pub(super) fn load(path: &Path) -> Result<Node, Box<Problem>> {
     let shown: Arc<str> = path.display().to_string().into();
     let whole = Origin::WholeFile(Arc::clone(&shown));
-    let wrong =
-        |rule: String| Problem::new("", format!("the configuration file {rule}")).from(&whole);
+    let wrong = |rule: String, origin: &Origin| {
+        Problem::new("", format!("the configuration file {rule}")).from(origin)
+    };
     let Some(format) = Format::of(path) else {
-        let problem = wrong("has no known extension".to_owned());
-        return Err(problem.hint("name it `.yaml`, `.yml`, `.toml` or `.json`"));
+        let problem = wrong("has no known extension".to_owned(), &whole);
+        return Err(Box::new(
+            problem.hint("name it `.yaml`, `.yml`, `.toml` or `.json`"),
+        ));
     };
     let text = read_text(path, CONFIG_MAX).map_err(|rule| {
-        let missing = !path.exists();
-        let problem = wrong(rule);
-        if missing {
-            problem.hint("check `--config` or `MODEL_PRELOADER_CONFIG`")
-        } else {
-            problem
-        }
+        let problem = wrong(rule, &whole);
+        Box::new(match path.exists() {
+            true => problem,
+            false => problem.hint("check `--config` or `MODEL_PRELOADER_CONFIG`"),
+        })
     })?;
     format::parse(format, &text, &shown).map_err(|error| {
-        let mut problem = wrong(error.message);
-        if let Some((line, column)) = error.place {
-            problem.source = Some(Origin::File {
-                path: Arc::clone(&shown),
-                line,
-                column,
-            });
-        }
-        problem
+        let place = error.place.map(|(line, column)| Origin::File {
+            path: Arc::clone(&shown),
+            line,
+            column,
+        });
+        Box::new(wrong(error.message, place.as_ref().unwrap_or(&whole)))
     })
 }

@@ -20,9 +20,8 @@ impl Provider for &Layer {
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, Error> {
-        let dict = match merged(&self.root.value) {
-            Merged::Dict(_, dict) => dict,
-            _ => Dict::new(),
+        let Merged::Dict(_, dict) = merged(&self.root.value) else {
+            return Ok(Map::new());
         };
         Ok(Map::from([(Profile::Default, dict)]))
     }
@@ -69,9 +68,10 @@ impl View<'_> {
         let mut entries = Vec::new();
         for (key, value) in dict {
             path.push(key.clone());
-            let node = match value {
-                Merged::Dict(_, dict) => self.map(dict, path),
-                plain => self.winner(plain, path),
+            let node = if let Merged::Dict(_, dict) = value {
+                self.map(dict, path)
+            } else {
+                self.winner(value, path)
             };
             let at = self.last_at(path).map_or(Origin::BuiltIn, |(at, _)| at);
             entries.push(Entry {

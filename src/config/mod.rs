@@ -10,6 +10,7 @@ mod effective;
 mod field;
 mod file;
 mod format;
+mod items;
 mod keys;
 mod layers;
 mod models;
@@ -19,6 +20,7 @@ mod node;
 mod outside;
 mod overlay;
 mod problem;
+mod reference;
 mod rules;
 mod secret;
 mod servers;
@@ -29,12 +31,14 @@ mod warmup;
 pub use node::Origin;
 pub use outside::Given;
 pub use problem::{Problem, Report};
+pub use reference::reference;
 pub use secret::Secret;
 pub use settings::{Connection, HttpSettings, LogFormat, LogSettings, Settings};
 
 use build::Build;
 use effective::Effective;
-use keys::{Draft, MODEL_SHARED, ModelDraft, SECTIONS};
+use items::{MODEL_SHARED, ModelDraft};
+use keys::{Draft, SECTIONS};
 use layers::Layer;
 use node::{Node, Value};
 use std::path::PathBuf;
@@ -101,7 +105,7 @@ fn build(sources: &Sources) -> (Report, Option<(Settings, Effective)>) {
     if let Some(path) = &sources.file {
         match file::load(path) {
             Ok(root) => layers.extend(from_file(root, &mut report)),
-            Err(problem) => report.error(problem),
+            Err(problem) => report.error(*problem),
         }
     }
     let given = outside::environment(&sources.env, &mut report);

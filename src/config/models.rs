@@ -1,12 +1,13 @@
 //! The models: names, options, servers, and what they inherit from `defaults`.
 
 use super::build::Build;
-use super::keys::{MODEL_OWN, MODEL_SHARED, MODELS_MAX, ModelDraft};
+use super::items::{MODEL_OWN, MODEL_SHARED, MODELS_MAX, ModelDraft};
 use super::names::canonical;
 use super::nearest::nearest;
 use super::node::{Node, Value};
 use super::problem::{Problem, counted};
 use super::servers::Server;
+use super::walk::Table;
 use crate::engine::spec::{Conversation, ModelSpec, OptionValue, Options, Verify};
 use std::sync::Arc;
 
@@ -78,10 +79,8 @@ impl Build<'_> {
             if let Some(first) = models.iter().position(same)
                 && !model.spec.name.is_empty()
             {
-                let rule = format!(
-                    "is the same model as models[{first}], `{}`",
-                    model.spec.name
-                );
+                let name = models.get(first).map_or("", |model| &*model.spec.name);
+                let rule = format!("is the same model as models[{first}], `{name}`");
                 let node = item.get("model");
                 let problem = Problem::new(format!("{key}.model"), rule);
                 let problem = problem.with(node.unwrap_or(item));
@@ -100,25 +99,25 @@ impl Build<'_> {
         servers: &[Server],
     ) -> Model {
         let tables = [MODEL_OWN, MODEL_SHARED];
-        self.walk().take(&mut draft, &tables, item, key, &[]);
+        self.walk()
+            .take(&mut draft, &Table::new(&tables), item, key);
         let name = self.model_name(key, item, &draft);
-        let options = self.options(&self.given_at(key, item, "options"), draft.options.as_ref());
-        let (parallel, warmup) =
-            self.warmup(&self.given_at(key, item, "warmup"), draft.warmup.as_ref());
+        let options = self.options(&given_at(key, item, "options"), draft.options.as_ref());
+        let (parallel, warmup) = self.warmup(&given_at(key, item, "warmup"), draft.warmup.as_ref());
         let verify = draft.verify.unwrap_or(if warmup.is_empty() {
             Verify::Token
         } else {
             Verify::Prompt
         });
         self.check_verify(key, item, verify, &warmup);
-        let chosen = self.chosen_servers(&self.given_at(key, item, "servers"), &draft, servers);
+        let chosen = self.chosen_servers(&given_at(key, item, "servers"), &draft, servers);
         let available = chosen.as_ref().map_or(servers.len(), Vec::len);
         if draft.min_servers > available && available > 0 {
             let rule = format!(
                 "must not be more than the {} it is on",
                 counted(available, "server")
             );
-            let key = self.given_at(key, item, "minServers");
+            let key = given_at(key, item, "minServers");
             let node = Node::built_in(Value::Int(draft.min_servers.try_into().unwrap_or(i64::MAX)));
             let problem = Problem::new(&key, rule)
                 .with(&node)
@@ -147,15 +146,6 @@ impl Build<'_> {
         Model { draft, spec }
     }
 
-    /// Where a value of a model was given: at the model, or under `defaults`.
-    fn given_at(&self, key: &str, item: &Node, name: &str) -> String {
-        if item.get(name).is_some() {
-            format!("{key}.{name}")
-        } else {
-            format!("defaults.{name}")
-        }
-    }
-
     fn model_name(&mut self, key: &str, item: &Node, draft: &ModelDraft) -> Arc<str> {
         let key = format!("{key}.model");
         let Some(node) = item.get("model") else {
@@ -182,7 +172,7 @@ impl Build<'_> {
     }
 
     fn check_verify(&mut self, key: &str, item: &Node, verify: Verify, warmup: &[Conversation]) {
-        let key = self.given_at(key, item, "verify");
+        let key = given_at(key, item, "verify");
         let origin = self.origin_of(&key);
         match verify {
             Verify::Prompt if warmup.is_empty() => {
@@ -213,14 +203,11 @@ impl Build<'_> {
         }
         for entry in entries {
             let key = format!("{key}.{}", entry.key);
-            match option_value(&entry.node) {
-                Some(value) => {
-                    options.insert(Arc::clone(&entry.key), value);
-                }
-                None => {
-                    let rule = "must be a number, a text, `true` or `false`";
-                    self.wrong(&key, Some(&entry.node), rule);
-                }
+            if let Some(value) = option_value(&entry.node) {
+                options.insert(Arc::clone(&entry.key), value);
+            } else {
+                let rule = "must be a number, a text, `true` or `false`";
+                self.wrong(&key, Some(&entry.node), rule);
             }
             if !KNOWN_OPTIONS.contains(&&*entry.key) {
                 let problem = Problem::new(&key, "is no option that Ollama is known to have");
@@ -267,6 +254,15 @@ impl Build<'_> {
             }
         }
         Some(names)
+    }
+}
+
+/// Where a value of a model was given: at the model, or under `defaults`.
+fn given_at(key: &str, item: &Node, name: &str) -> String {
+    if item.get(name).is_some() {
+        format!("{key}.{name}")
+    } else {
+        format!("defaults.{name}")
     }
 }
 

@@ -77,19 +77,6 @@ impl Value {
     pub(super) fn text(text: impl AsRef<str>) -> Self {
         Self::Text(text.as_ref().into())
     }
-
-    /// What kind of value it is, for people.
-    pub(super) fn kind(&self) -> &'static str {
-        match self {
-            Self::Null => "nothing",
-            Self::Bool(_) => "true or false",
-            Self::Int(_) => "a whole number",
-            Self::Float(_) => "a number",
-            Self::Text(_) => "a text",
-            Self::List(_) => "a list",
-            Self::Map(_) => "a map",
-        }
-    }
 }
 
 impl Node {
@@ -103,25 +90,28 @@ impl Node {
 
     /// The text, if it is one.
     pub(super) fn as_text(&self) -> Option<&Arc<str>> {
-        match &self.value {
-            Value::Text(text) => Some(text),
-            _ => None,
+        if let Value::Text(text) = &self.value {
+            Some(text)
+        } else {
+            None
         }
     }
 
     /// The entries, if it is a map.
     pub(super) fn as_map(&self) -> Option<&[Entry]> {
-        match &self.value {
-            Value::Map(entries) => Some(entries),
-            _ => None,
+        if let Value::Map(entries) = &self.value {
+            Some(entries)
+        } else {
+            None
         }
     }
 
     /// The items, if it is a list.
     pub(super) fn as_list(&self) -> Option<&[Node]> {
-        match &self.value {
-            Value::List(items) => Some(items),
-            _ => None,
+        if let Value::List(items) = &self.value {
+            Some(items)
+        } else {
+            None
         }
     }
 
@@ -146,22 +136,21 @@ impl Node {
         let Value::Map(entries) = &mut self.value else {
             return;
         };
-        match entries.iter_mut().find(|entry| &*entry.key == *key) {
-            Some(entry) => entry.node.put(rest, node),
-            None => {
-                let mut fresh = Self {
-                    value: Value::Map(Vec::new()),
-                    origin: node.origin.clone(),
-                };
-                let at = node.origin.clone();
-                fresh.put(rest, node);
-                entries.push(Entry {
-                    key: (*key).into(),
-                    at,
-                    node: fresh,
-                });
-            }
+        if let Some(entry) = entries.iter_mut().find(|entry| &*entry.key == *key) {
+            entry.node.put(rest, node);
+            return;
         }
+        let origin = node.origin.clone();
+        let mut fresh = Self {
+            value: Value::Map(Vec::new()),
+            origin: origin.clone(),
+        };
+        fresh.put(rest, node);
+        entries.push(Entry {
+            key: (*key).into(),
+            at: origin,
+            node: fresh,
+        });
     }
 
     /// The same tree with another origin everywhere.

@@ -1,5 +1,6 @@
 //! The two layers that come as plain text: the environment and the flags.
 
+use super::field::Accepts;
 use super::format::{self, Format};
 use super::nearest::nearest;
 use super::node::{Node, Origin, Value};
@@ -11,6 +12,9 @@ use std::sync::Arc;
 /// Begins the name of a variable that sets any key. The second underscore keeps away the variables that Kubernetes
 /// makes for a Service called `model-preloader`.
 const PREFIX: &str = "MODEL_PRELOADER__";
+
+/// Keys that are maps with keys of their own.
+const FREE_MAPS: [&str; 2] = ["defaults.options", "readiness.policy"];
 
 /// Variables with names of their own, and their keys; those further down win.
 pub(super) const HISTORIC: [(&str, &str); 5] = [
@@ -87,26 +91,27 @@ pub(super) fn layer(given: &[Given], below: &Node, report: &mut Report) -> Node 
                 }
                 root.put(&path, node);
             }
-            Err(problem) => report.error(problem),
+            Err(problem) => report.error(*problem),
         }
     }
     root
 }
 
-fn node(one: &Given, below: Option<&Node>) -> Result<Node, Problem> {
+fn node(one: &Given, below: Option<&Node>) -> Result<Node, Box<Problem>> {
     let text = one.value.trim();
     if text.is_empty() {
         let problem = Problem::new(&one.key, "is set and empty").from(&one.origin);
-        return Err(problem.hint("unset it to have the value of the file or the default"));
+        let hint = "unset it to have the value of the file or the default";
+        return Err(Box::new(problem.hint(hint)));
     }
-    if text.starts_with(['[', '{']) {
+    if text.starts_with(['[', '{']) && !is_plain(&one.key) {
         let path: Arc<str> = "".into();
         return match format::parse(Format::Json, text, &path) {
             Ok(node) => Ok(node.originating(&one.origin)),
             Err(error) => {
                 let column = error.place.map_or(1, |(_, column)| column);
                 let rule = format!("{} (at character {column})", error.message);
-                Err(Problem::new(&one.key, rule).from(&one.origin))
+                Err(Box::new(Problem::new(&one.key, rule).from(&one.origin)))
             }
         };
     }
@@ -211,15 +216,21 @@ pub(super) fn settable_keys() -> Vec<String> {
         .collect()
 }
 
+/// Whether the value of a key is always a plain text, even one that begins like JSON.
+fn is_plain(key: &str) -> bool {
+    all_keys().into_iter().any(|(known, accepts)| {
+        known == key && !matches!(accepts, Accepts::Own(_) | Accepts::Policy)
+    })
+}
+
 /// A key, a whole section, or something inside a key that is a map.
 fn is_settable(key: &str) -> bool {
     let inside = |outer: &str, inner: &str| {
         let rest = inner.strip_prefix(outer);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    const MAPS: [&str; 2] = ["defaults.options", "readiness.policy"];
     settable_keys().iter().any(|known| inside(key, known))
-        || MAPS.iter().any(|map| inside(map, key))
+        || FREE_MAPS.iter().any(|map| inside(map, key))
 }
 
 fn unknown_variable(name: &str) -> Problem {
@@ -231,8 +242,11 @@ fn unknown_variable(name: &str) -> Problem {
         return problem
             .hint("a list is given as a whole, as JSON, such as `[{\"model\": \"tinyllama\"}]`");
     }
-    match nearest(name, known.iter().map(String::as_str)) {
-        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+    // The prefix is common to all and would make strangers alike.
+    let rest = name.strip_prefix(PREFIX).unwrap_or(name);
+    let known = known.iter().filter_map(|known| known.strip_prefix(PREFIX));
+    match nearest(rest, known) {
+        Some(near) => problem.hint(format!("did you mean `{PREFIX}{near}`?")),
         None => problem.hint("every key is named in docs/CONFIGURATION.md"),
     }
 }

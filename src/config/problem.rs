@@ -2,6 +2,7 @@
 //! never get into one.
 
 use super::node::{Node, Origin, Value};
+use super::secret::MASK;
 use std::fmt;
 
 /// Longest value shown.
@@ -70,7 +71,7 @@ impl Problem {
         ];
         for (word, line) in lines {
             if let Some(line) = line {
-                text.push_str(&format!("  {word}: {line}\n"));
+                text.extend(["  ", word, ": ", &line, "\n"]);
             }
         }
         text
@@ -121,12 +122,17 @@ pub struct Report {
 }
 
 impl Report {
+    /// What is wrong under `defaults` is found once for each model and told once.
     pub(super) fn error(&mut self, problem: Problem) {
-        self.errors.push(problem);
+        if !self.errors.contains(&problem) {
+            self.errors.push(problem);
+        }
     }
 
     pub(super) fn warn(&mut self, problem: Problem) {
-        self.warnings.push(problem);
+        if !self.warnings.contains(&problem) {
+            self.warnings.push(problem);
+        }
     }
 
     /// In the order of the sources: the file from top to bottom, then variables, then flags.
@@ -198,7 +204,7 @@ fn shown(key: &str, value: &Value) -> Option<String> {
         Value::Int(number) => number.to_string(),
         Value::Float(number) => number.to_string(),
         Value::Text(text) if is_prompt(key) => return Some(sized(text)),
-        Value::Text(_) if is_secret(key) => return Some("***".to_owned()),
+        Value::Text(text) if is_secret(key, text) => return Some(MASK.to_owned()),
         Value::Text(text) => without_credentials(text),
         Value::List(items) => return Some(format!("[{}]", counted(items.len(), "item"))),
         Value::Map(entries) => return Some(format!("{{{}}}", counted(entries.len(), "key"))),
@@ -221,39 +227,37 @@ fn cut(text: &str) -> String {
     short
 }
 
-/// Whether the value of a key is a prompt: shown by its size only.
+/// Whether the value of a key could be a prompt: everything in the warm-up of a model but these.
 fn is_prompt(key: &str) -> bool {
-    let names = [".system", ".content", ".messages", ".tools"];
-    key.contains(".warmup") && names.iter().any(|name| key.contains(name))
+    let last = key.rsplit('.').next().unwrap_or(key);
+    let named = ["file", "systemFile", "name", "parallel"];
+    let of_model = key.starts_with("models[") || key.starts_with("defaults.");
+    of_model && key.contains(".warmup") && !named.contains(&last)
 }
 
-/// Whether the value of a key could be a secret. Values of headers always; elsewhere the key's own name tells, so that
-/// a token written under a wrong key is not shown either.
-fn is_secret(key: &str) -> bool {
-    if key.contains(".headers") {
-        return true;
-    }
-    let name = key.rsplit('.').next().unwrap_or(key).to_ascii_lowercase();
-    let said = [
-        "token",
-        "secret",
-        "password",
-        "authorization",
-        "apikey",
-        "bearer",
-    ];
-    let named_otherwise = name.ends_with("env") || name.ends_with("file");
-    !named_otherwise && said.iter().any(|word| name.contains(word))
+/// Whether a value could be a secret: values of headers, and a token where the name of its variable belongs.
+fn is_secret(key: &str, text: &str) -> bool {
+    let named = key.ends_with("Env") || key.ends_with(".env");
+    let file = key.ends_with(".file");
+    let is_name = text
+        .chars()
+        .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    (named && !is_name) || (!named && !file && key.contains(".headers"))
 }
 
-/// An address without the credentials that people write into addresses.
+/// An address without the credentials that people write into addresses, before the host or behind a `?`.
 pub(super) fn without_credentials(text: &str) -> String {
-    let Some((before, host)) = text.rsplit_once('@') else {
-        return text.to_owned();
+    let (text, query) = match text.split_once('?') {
+        Some((address, _)) if text.contains("://") => (address, "?***"),
+        _ => (text, ""),
     };
-    match before.split_once("//") {
-        Some((scheme, _)) => format!("{scheme}//***@{host}"),
-        None if before.contains(':') => format!("***@{host}"),
+    let shown = match text.rsplit_once('@') {
         None => text.to_owned(),
-    }
+        Some((before, host)) => match before.split_once("//") {
+            Some((scheme, _)) => format!("{scheme}//{MASK}@{host}"),
+            None if before.contains(':') => format!("{MASK}@{host}"),
+            None => text.to_owned(),
+        },
+    };
+    shown + query
 }

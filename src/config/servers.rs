@@ -2,11 +2,12 @@
 
 use super::build::Build;
 use super::file;
-use super::keys::{SERVER, SERVERS_MAX, ServerDraft};
+use super::items::{SERVER, SERVERS_MAX, ServerDraft};
 use super::node::{Entry, Node, Value};
-use super::problem::{Problem, without_credentials};
+use super::problem::Problem;
 use super::secret::Secret;
 use super::settings::Connection;
+use super::walk::Table;
 use crate::engine::spec::ServerSpec;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -54,7 +55,8 @@ impl Build<'_> {
 
     fn server(&mut self, key: &str, item: &Node, index: usize, total: usize) -> Server {
         let mut draft = ServerDraft::default();
-        self.walk().take(&mut draft, &[SERVER], item, key, &[]);
+        self.walk()
+            .take(&mut draft, &Table::new(&[SERVER]), item, key);
         let name = match &draft.name {
             Some(name) => Arc::clone(name),
             None if total == 1 => "ollama".into(),
@@ -250,7 +252,9 @@ impl Build<'_> {
                 None
             }
             None => {
-                self.wrong(key, node, "must name a variable that is set");
+                let problem = Problem::new(key, "must name a variable that is set");
+                let hint = "it is the name of the variable, not the secret itself";
+                self.report.error(problem.with(node?).hint(hint));
                 None
             }
         }
@@ -317,7 +321,8 @@ impl Build<'_> {
     fn warn_of_open_secrets(&mut self, key: &str, item: &Node, url: &str, secrets: bool) {
         let Ok(url) = Url::parse(url) else { return };
         let host = url.host_str().unwrap_or_default();
-        let inside = !host.contains('.') || host.starts_with("127.") || host.ends_with(".local");
+        let last = host.rsplit('.').next();
+        let inside = !host.contains('.') || host.starts_with("127.") || last == Some("local");
         if secrets && url.scheme() == "http" && !inside {
             let rule = "sends secrets without encryption";
             let node = item.get("url").unwrap_or(item);
@@ -333,11 +338,9 @@ fn address(text: &str) -> Result<Url, (String, Option<String>)> {
     let text = text.trim();
     let has_scheme = text.starts_with("http://") || text.starts_with("https://");
     if !has_scheme {
-        let host = without_credentials(text);
-        let hint = match text.split_once("://") {
-            Some(_) => None,
-            None => Some(format!("write `http://{host}`")),
-        };
+        let host = text.rsplit('@').next().unwrap_or(text);
+        let is_host = !text.contains("://") && !host.is_empty();
+        let hint = is_host.then(|| format!("write `http://{host}`"));
         return Err((rule(), hint));
     }
     let url = Url::parse(text).map_err(|error| {

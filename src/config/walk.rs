@@ -1,11 +1,15 @@
 //! Walks a map along a table of keys: takes what fits, collects what does not, and remembers where each value came from.
 
 use super::field::Accepts;
-use super::keys::{Key, MODEL_OWN, MODEL_SHARED, SECTIONS, SERVER};
+use super::items::{MODEL_OWN, MODEL_SHARED, SERVER};
+use super::keys::{Key, SECTIONS};
 use super::nearest::nearest;
 use super::node::{Entry, Node, Origin, Value};
 use super::problem::{Problem, Report};
 use std::collections::BTreeMap;
+
+/// Largest difference in length of a key that was meant in another place: a guess so far away must be a good one.
+const OTHER_LENGTH_MAX: usize = 2;
 
 /// Where each value came from, by its full key.
 pub(super) type Sources = BTreeMap<String, Origin>;
@@ -18,26 +22,23 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Puts the values of a map into a draft. `prefix` is the full key of the map; `others` are keys that somebody else
-    /// takes care of.
+    /// Puts the values of a map into a draft. `prefix` is the full key of the map.
     pub(super) fn take<D>(
         &mut self,
         draft: &mut D,
-        tables: &[&'static [Key<D>]],
+        table: &Table<'_, D>,
         map: &Node,
         prefix: &str,
-        others: &[&str],
     ) {
         let Some(entries) = map.as_map() else {
             let rule = "must be a map of keys and values";
             self.report.error(Problem::new(prefix, rule).with(map));
             return;
         };
-        let table = Table { tables, others };
         for entry in entries {
             self.entry(
                 draft,
-                &table,
+                table,
                 entry,
                 Place {
                     prefix,
@@ -100,12 +101,23 @@ struct Place<'a> {
     section: &'a str,
 }
 
-struct Table<'a, D: 'static> {
+/// The keys that a map can have.
+#[derive(Debug)]
+pub(super) struct Table<'a, D: 'static> {
     tables: &'a [&'static [Key<D>]],
     others: &'a [&'a str],
 }
 
-impl<D> Table<'_, D> {
+impl<'a, D> Table<'a, D> {
+    pub(super) fn new(tables: &'a [&'static [Key<D>]]) -> Self {
+        Self::with_others(tables, &[])
+    }
+
+    /// With keys that somebody else takes care of.
+    pub(super) fn with_others(tables: &'a [&'static [Key<D>]], others: &'a [&'a str]) -> Self {
+        Self { tables, others }
+    }
+
     fn keys(&self) -> impl Iterator<Item = &'static Key<D>> {
         self.tables.iter().flat_map(|table| table.iter())
     }
@@ -119,7 +131,7 @@ impl<D> Table<'_, D> {
             let rest = key.name.strip_prefix(name);
             rest.is_some_and(|rest| rest.starts_with('.'))
         };
-        self.keys().any(|key| inside(key))
+        self.keys().any(inside)
     }
 
     /// The names directly inside a section, or at the top.
@@ -142,33 +154,28 @@ impl<D> Table<'_, D> {
         members
     }
 
+    /// The value of an unknown key is not shown: it could be anything, a secret as well.
     fn unknown(&self, full: &str, name: &str, entry: &Entry) -> Problem {
         let section = name.rsplit_once('.').map_or("", |(section, _)| section);
         let members = self.members(section);
-        let mut problem = Problem::new(full, "is no known key").with(&entry.node);
-        problem.source = Some(entry.at.clone());
-        let near = nearest(&entry.key, members.iter().copied());
-        let hint = if let Some(near) = near {
-            format!("did you mean `{near}`?")
-        } else if let Some(near) = elsewhere(&entry.key) {
-            format!("did you mean `{near}`?")
-        } else {
-            format!("known here: {}", members.join(", "))
-        };
-        problem.hint(hint)
+        let problem = Problem::new(full, "is no known key").from(&entry.at);
+        let here = nearest(&entry.key, members.iter().copied()).map(|near| join(section, near));
+        problem.hint(match here.or_else(|| elsewhere(&entry.key)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known here: {}", members.join(", ")),
+        })
     }
 }
 
 /// A key of that name in another place.
 fn elsewhere(name: &str) -> Option<String> {
-    all_keys()
-        .into_iter()
-        .find(|(key, _)| {
-            let last = key.rsplit('.').next().unwrap_or(key);
-            nearest(name, std::iter::once(last)) == Some(last)
-                && last.len().abs_diff(name.len()) <= 2
-        })
-        .map(|(key, _)| key)
+    let is_alike = |key: &str| {
+        let last = key.rsplit('.').next().unwrap_or(key);
+        let close = last.len().abs_diff(name.len()) <= OTHER_LENGTH_MAX;
+        close && nearest(name, std::iter::once(last)).is_some()
+    };
+    let mut keys = all_keys().into_iter().map(|(key, _)| key);
+    keys.find(|key| is_alike(key))
 }
 
 /// Every key with what it accepts, those of lists as `models[].verify`.

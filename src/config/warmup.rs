@@ -51,13 +51,11 @@ impl Build<'_> {
                     })
             }
         };
-        let conversations = match node.get("conversations") {
-            Some(list) => self.conversations(&format!("{key}.conversations"), list),
-            None => {
-                self.wrong(key, Some(node), "must have `conversations`");
-                Vec::new()
-            }
+        let Some(list) = node.get("conversations") else {
+            self.wrong(key, Some(node), "must have `conversations`");
+            return (parallel, Vec::new());
         };
+        let conversations = self.conversations(&format!("{key}.conversations"), list);
         (parallel, conversations)
     }
 
@@ -106,7 +104,7 @@ impl Build<'_> {
                     let problem = Problem::new(format!("{key}.{}", other.key), rule);
                     self.report.error(problem.from(&other.at));
                 }
-                self.from_file(&format!("{key}.file"), node)
+                self.conversation_file(&format!("{key}.file"), node)
             }
             None => self.inline(key, item),
         };
@@ -118,13 +116,13 @@ impl Build<'_> {
     }
 
     fn inline(&mut self, key: &str, item: &Node) -> Option<String> {
-        let inline = self.text(key, item, "system");
+        let text = self.text(key, item, "system");
         let from_file = self.system_file(key, item);
-        if inline.is_some() && item.get("systemFile").is_some() {
+        if text.is_some() && item.get("systemFile").is_some() {
             let rule = "must not be given together with `system`";
             self.wrong(&format!("{key}.systemFile"), item.get("systemFile"), rule);
         }
-        let system = inline.or(from_file);
+        let system = text.or(from_file);
         let mut messages = Vec::new();
         messages.extend(system.map(|system| json!({"role": "system", "content": &*system})));
         messages.extend(self.messages(key, item));
@@ -137,8 +135,11 @@ impl Build<'_> {
             let rule = "must be a list of tools, as `/api/chat` takes them";
             self.wrong(&format!("{key}.tools"), Some(tools), rule);
         }
-        let promised = item.get("systemFile").is_some() || item.get("messages").is_some();
-        if messages.is_empty() && !promised {
+        let entries = item.as_map().unwrap_or_default();
+        let says_nothing = entries
+            .iter()
+            .all(|entry| matches!(&*entry.key, "name" | "tools"));
+        if says_nothing {
             self.wrong(
                 key,
                 Some(item),
@@ -204,7 +205,7 @@ impl Build<'_> {
     }
 
     /// A file that is a whole conversation, in any format of the configuration.
-    fn from_file(&mut self, key: &str, node: &Node) -> Option<String> {
+    fn conversation_file(&mut self, key: &str, node: &Node) -> Option<String> {
         let path = self.named_path(key, node)?;
         let Some(format) = Format::of(&path) else {
             let rule = "must name a `.json`, `.yaml` or `.toml` file";

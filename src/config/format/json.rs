@@ -1,4 +1,4 @@
-//! JSON: serde_json says whether it is, a small scanner finds the places. The scanner reads valid JSON only, so it
+//! JSON: `serde_json` says whether it is, a small scanner finds the places. The scanner reads valid JSON only, so it
 //! skips where a parser would check.
 
 use super::super::node::{Entry, Node, Origin, Value};

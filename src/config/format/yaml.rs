@@ -133,15 +133,17 @@ impl<'a> Reader<'a> {
         let (mut entries, mut size) = (Vec::<Entry>::new(), 1);
         loop {
             let (event, span) = self.next()?;
-            let key: Arc<str> = match event {
-                Event::MappingEnd => return Ok((entries, size)),
-                Event::Scalar(text, ..) => text.into(),
-                _ => return Err(at(span, "must have plain texts as keys")),
+            if event == Event::MappingEnd {
+                return Ok((entries, size));
+            }
+            let Event::Scalar(text, ..) = event else {
+                return Err(at(span, "must have plain texts as keys"));
             };
+            let key: Arc<str> = text.into();
             if &*key == "<<" {
                 return Err(at(
                     span,
-                    "merge keys (`<<`) are not YAML 1.2; what models share can stand under `defaults`",
+                    "has a merge key (`<<`), which is not YAML 1.2; what models share can stand under `defaults`",
                 ));
             }
             if entries.iter().any(|entry| entry.key == key) {
