@@ -4,11 +4,12 @@
 use super::build::Parts;
 use super::items::{MODEL_OWN, MODEL_SHARED, SERVER};
 use super::keys::{Key, SECTIONS};
-use super::models::Model;
+use super::models::{self, Model};
 use super::node::{Entry, Node, Origin, Value};
 use super::secret::MASK;
 use super::walk::{Sources, join};
 use super::warmup;
+use crate::engine::spec::OptionValue;
 
 /// Column at which the sources begin, where values are short.
 const SOURCES_COLUMN: usize = 44;
@@ -39,7 +40,7 @@ impl Effective {
         let models = models.map(|(index, model)| shown(model, index, sources));
         root.put(&["models"], list(models.collect()));
         let defaults = map(&parts.defaults, &[MODEL_SHARED], "defaults", sources);
-        root.put(&["defaults"], without(defaults, "warmup"));
+        root.put(&["defaults"], typed_options(without(defaults, "warmup")));
         for key in SECTIONS {
             let path: Vec<&str> = key.name.split('.').collect();
             root.put(&path, node(key, &parts.draft, key.name, sources));
@@ -86,7 +87,7 @@ fn shown(model: &Model, index: usize, sources: &Sources) -> Node {
             .originating(&origin),
         );
     }
-    item
+    typed_options(item)
 }
 
 fn map<D>(draft: &D, tables: &[&[Key<D>]], prefix: &str, sources: &Sources) -> Node {
@@ -116,6 +117,27 @@ fn node<D>(key: &Key<D>, draft: &D, full: &str, sources: &Sources) -> Node {
 
 fn list(items: Vec<Node>) -> Node {
     Node::built_in(Value::List(items))
+}
+
+/// Options as they are sent: from a variable or a flag a number comes as text.
+fn typed_options(mut item: Node) -> Node {
+    let Value::Map(entries) = &mut item.value else {
+        return item;
+    };
+    let options = entries.iter_mut().find(|entry| &*entry.key == "options");
+    if let Some(Value::Map(options)) = options.map(|entry| &mut entry.node.value) {
+        for option in options {
+            if let Some(value) = models::option_value(&option.node) {
+                option.node.value = match value {
+                    OptionValue::Bool(yes) => Value::Bool(yes),
+                    OptionValue::Int(number) => Value::Int(number),
+                    OptionValue::Float(number) => Value::Float(number),
+                    OptionValue::Text(text) => Value::Text(text),
+                };
+            }
+        }
+    }
+    item
 }
 
 fn without(mut node: Node, key: &str) -> Node {

@@ -201,3 +201,6 @@ fn default_models() -> Node {
     });
     Node::built_in(Value::List(models.to_vec()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -276,7 +276,8 @@ fn named(item: &Node) -> Node {
     node
 }
 
-fn option_value(node: &Node) -> Option<OptionValue> {
+/// The value of an option, if it can be one.
+pub(super) fn option_value(node: &Node) -> Option<OptionValue> {
     match &node.value {
         Value::Bool(yes) => Some(OptionValue::Bool(*yes)),
         Value::Int(number) => Some(OptionValue::Int(*number)),

@@ -1,0 +1,194 @@
+//! Every key of the table, in every layer: it can be set, it arrives, and its source is told.
+
+use super::field::Accepts;
+use super::outside::{settable_keys, variable_of};
+use super::walk::all_keys;
+use super::*;
+use crate::engine::spec::Timing;
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Two servers, so that `minServers` has something to count.
+const SERVERS: &str = r#"[{"name": "a", "url": "http://a:1"}, {"name": "b", "url": "http://b:2"}]"#;
+
+/// A value other than the default, and the same for another layer.
+fn samples(key: &str, accepts: Accepts, default: &Json) -> [Json; 2] {
+    let last = key.rsplit('.').next().unwrap();
+    let number = |step: i64| default.as_i64().unwrap_or(0) + step;
+    let time = |more: u64| {
+        let default = duration::parse(default.as_str().unwrap()).unwrap();
+        json!(duration::show(default + Duration::from_millis(more)))
+    };
+    match (accepts, last) {
+        (Accepts::Bool, _) => [json!(default != true), json!(default == true)],
+        (Accepts::Duration { .. }, _) => [time(1), time(2)],
+        (Accepts::Millis { .. }, _) => [json!(number(1)), json!(number(2))],
+        // There are only two servers to choose from.
+        (_, "minServers") => [json!(2), json!(1)],
+        (Accepts::Whole { .. }, _) => [json!(number(1)), json!(number(2))],
+        // `prompt` would need a conversation.
+        (_, "verify") => [json!("load"), json!("token")],
+        (Accepts::Word(words), _) => {
+            let other = words.iter().find(|word| default != **word).unwrap();
+            let same = words.iter().find(|word| *word != other).unwrap();
+            [json!(other), json!(same)]
+        }
+        (Accepts::Listen, _) => [json!("127.0.0.1:1"), json!("127.0.0.1:2")],
+        (Accepts::Policy, _) => [json!("any"), json!("none")],
+        (_, "warmup") => [json!([{"system": "x"}]), json!([{"system": "y"}])],
+        (_, "options") => [json!({"num_ctx": 1}), json!({"num_ctx": 2})],
+        (_, "servers") => [json!(["a"]), json!(["b"])],
+        (_, "headers") => [
+            json!({"X-A": {"value": "1"}}),
+            json!({"X-B": {"value": "1"}}),
+        ],
+        (_, "url") => [json!("http://c:1"), json!("http://c:2")],
+        (_, "tokenEnv") => [json!("TOKEN"), json!("OTHER")],
+        (Accepts::Text { .. }, _) => [json!("warn"), json!("error")],
+        (Accepts::Own(what), _) => panic!("no sample of {what} for {key}"),
+    }
+}
+
+/// As a variable or a flag gives it.
+fn as_text(value: &Json) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn nested(key: &str, value: Json) -> Json {
+    let keys = key.rsplit('.');
+    keys.fold(value, |inner, key| json!({key: inner}))
+}
+
+fn loaded(sources: &Sources, what: &str) -> (Json, BTreeMap<String, String>) {
+    let loaded = load(sources).unwrap_or_else(|report| panic!("{what}:\n{report}"));
+    let json: Json = serde_json::from_str(&loaded.to_json()).unwrap();
+    let sources = serde_json::from_value(json["sources"].clone()).unwrap();
+    (json["config"].clone(), sources)
+}
+
+fn at<'a>(config: &'a Json, key: &str) -> &'a Json {
+    key.split('.').fold(config, |inner, key| &inner[key])
+}
+
+/// The parts of a key that are printed: the warm-up of `defaults` is seen at its models.
+fn seen_at(key: &str) -> &str {
+    match key {
+        "defaults.warmup" => "models[0].warmup.parallel",
+        "defaults.options" => "defaults.options.num_ctx",
+        _ => key,
+    }
+}
+
+#[test]
+fn every_key_can_be_set_from_every_layer() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.json");
+    let base = Sources {
+        env: vec![("MODEL_PRELOADER__SERVERS".into(), SERVERS.into())],
+        ..Sources::default()
+    };
+    let (defaults, _) = loaded(&base, "defaults");
+    let accepts: BTreeMap<String, Accepts> = all_keys().into_iter().collect();
+    let keys = settable_keys();
+    assert!(keys.len() > 40, "{keys:?}");
+    for key in keys
+        .iter()
+        .filter(|key| !matches!(&***key, "servers" | "models"))
+    {
+        let [one, other] = samples(key, accepts[key], at(&defaults, key));
+        let printed = key != "defaults.warmup";
+        let expect = |sources: &Sources, value: &Json, source: &str| {
+            let (config, origins) = loaded(sources, key);
+            if printed {
+                assert_eq!(at(&config, key), value, "{key} from {source}");
+            }
+            assert!(
+                origins[seen_at(key)].contains(source),
+                "{key} from {source}: {origins:?}"
+            );
+        };
+        std::fs::write(&file, nested(key, one.clone()).to_string()).unwrap();
+        let mut sources = Sources {
+            file: Some(file.clone()),
+            ..base.clone()
+        };
+        expect(&sources, &one, "config.json:1:");
+        let variable = variable_of(key);
+        sources.env.push((variable.clone(), as_text(&other)));
+        expect(&sources, &other, &format!("variable {variable}"));
+        sources.set = vec![format!("{key}={}", as_text(&one))];
+        expect(&sources, &one, &format!("flag --set {key}"));
+    }
+}
+
+#[test]
+fn every_key_of_an_item_can_be_set_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.json");
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("token"), "secret\n").unwrap();
+    std::fs::write(path("ca.pem"), CERTIFICATE).unwrap();
+    for (key, accepts) in all_keys() {
+        let (list, name) = match key.split_once("[].") {
+            Some(parts) => parts,
+            None => continue,
+        };
+        let value = match name {
+            "tokenFile" => json!(path("token")),
+            "caFile" => json!(path("ca.pem")),
+            _ => samples(&key, accepts, &Json::Null)[0].clone(),
+        };
+        let mut tree = json!({
+            "servers": serde_json::from_str::<Json>(SERVERS).unwrap(),
+            "models": [{"model": "m"}],
+        });
+        tree[list][0][name] = value;
+        if name == "name" {
+            tree["models"][0]["servers"] = json!(["warn"]);
+        }
+        std::fs::write(&file, tree.to_string()).unwrap();
+        let env = vec![("TOKEN".to_owned(), "secret".to_owned())];
+        let sources = Sources {
+            file: Some(file.clone()),
+            env,
+            ..Sources::default()
+        };
+        let (_, origins) = loaded(&sources, &key);
+        let full = format!("{list}[0].{name}");
+        let found = origins.iter().find(|(key, _)| key.starts_with(&full));
+        let (_, origin) = found.unwrap_or_else(|| panic!("{full} is not printed: {origins:?}"));
+        assert!(origin.contains("config.json:1:"), "{full}: {origin}");
+    }
+}
+
+/// Made for this test; nobody has its key.
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
+MIIBCg==
+-----END CERTIFICATE-----
+";
+
+#[test]
+fn the_defaults_of_the_table_are_those_of_the_engine() {
+    let settings = load(&Sources::default()).unwrap().settings;
+    assert_eq!(settings.spec.timing, Timing::default());
+    assert_eq!(settings.http, HttpSettings::default());
+    assert_eq!(settings.log, LogSettings::default());
+    assert_eq!(settings.spec.models.len(), 2);
+}
+
+#[test]
+fn every_default_fits_its_own_rule() {
+    // The lowest layer goes through the same check as all others, so a default that does not fit is an error.
+    assert_eq!(check(&Sources::default()), Report::default());
+}
+
+#[test]
+fn no_two_keys_share_a_variable() {
+    let keys = settable_keys();
+    let variables: std::collections::BTreeSet<_> =
+        keys.iter().map(|key| variable_of(key)).collect();
+    assert_eq!(variables.len(), keys.len());
+}
