@@ -26,7 +26,8 @@ const CONFIG_VARIABLE: &str = "MODEL_PRELOADER_CONFIG";
     name = "model-preloader",
     version,
     max_term_width = 100,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true
 )]
 pub struct Cli {
     #[command(subcommand)]

@@ -11,6 +11,7 @@ use super::walk::Table;
 use crate::engine::spec::ServerSpec;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::path::PathBuf;
@@ -303,10 +304,8 @@ impl Build<'_> {
         let pem = file::read(&path, file::CERTIFICATES_MAX);
         let pem = pem.map_err(|why| format!("must name a file that can be read; it {why}"));
         let checked = pem.and_then(|pem| {
-            let mut certificates = CertificateDer::pem_slice_iter(&pem);
-            let fine = certificates.next().is_some_and(|first| first.is_ok())
-                && certificates.all(|certificate| certificate.is_ok());
             let rule = "must name a file with certificates in PEM";
+            let fine = is_authorities(&pem);
             fine.then_some(pem).ok_or_else(|| rule.to_owned())
         });
         match checked {
@@ -330,6 +329,16 @@ impl Build<'_> {
             self.report.warn(problem.hint("use `https://`"));
         }
     }
+}
+
+/// Whether a file holds at least one certificate, and nothing that TLS could not trust.
+fn is_authorities(pem: &[u8]) -> bool {
+    let mut roots = RootCertStore::empty();
+    let fine = CertificateDer::pem_slice_iter(pem).all(|certificate| match certificate {
+        Ok(certificate) => roots.add(certificate).is_ok(),
+        Err(_) => false,
+    });
+    fine && !roots.is_empty()
 }
 
 /// An address, or the rule and the way out.

@@ -164,11 +164,8 @@ fn every_key_of_an_item_can_be_set_in_the_file() {
     }
 }
 
-/// Made for this test; nobody has its key.
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
-MIIBCg==
------END CERTIFICATE-----
-";
+/// Of an authority whose key nobody has.
+const CERTIFICATE: &str = include_str!("../../tests/config/ca.pem");
 
 #[test]
 fn the_defaults_of_the_table_are_those_of_the_engine() {
