@@ -3,16 +3,18 @@
 //! Exit codes: 0 done, 1 it failed while running, 2 usage or configuration.
 
 use crate::app::App;
-use crate::config::{self, Given, Loaded, Sources};
+use crate::config::{self, Given, Loaded, LogSettings, Sources};
 use crate::shutdown::Signals;
-use crate::telemetry;
+use crate::{demo, telemetry};
 use clap::{Args, Parser, Subcommand};
 use std::future::Future;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// Wrong usage or configuration; the same code that clap uses.
 const USAGE: u8 = 2;
@@ -40,6 +42,8 @@ pub struct Cli {
 enum Command {
     /// Load the declared models and keep them warm (the default)
     Run(RunArgs),
+    /// Show what it does, beside a simulated Ollama inside this process
+    Demo(DemoArgs),
     /// Check the configuration without starting; says all that is wrong at once
     CheckConfig(CheckArgs),
     /// Print the configuration in force, with the source of each value
@@ -73,6 +77,16 @@ struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+struct DemoArgs {
+    /// Address for status, metrics and probes
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:11490")]
+    listen: SocketAddr,
+    /// End when the story has been told, instead of waiting for Ctrl-C
+    #[arg(long)]
+    once: bool,
+}
+
+#[derive(Debug, Args)]
 struct CheckArgs {
     #[command(flatten)]
     sources: RunArgs,
@@ -97,6 +111,7 @@ struct PrintArgs {
 pub fn run(cli: Cli, environment: Vec<(String, String)>) -> ExitCode {
     match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run_preloader(&args, environment),
+        Command::Demo(args) => run_demo(&args),
         Command::CheckConfig(args) => check_config(&args, environment),
         Command::PrintConfig(args) => print_config(&args, environment),
     }
@@ -176,6 +191,26 @@ async fn until_signal(app: App, mut signals: Signals) -> ExitCode {
         Some(Err(error)) => fail(&error),
         None => ExitCode::FAILURE,
     }
+}
+
+fn run_demo(args: &DemoArgs) -> ExitCode {
+    telemetry::init(&LogSettings {
+        filter: Targets::new().with_default(LevelFilter::ERROR),
+        ..LogSettings::default()
+    });
+    block_on(async {
+        let mut signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => return fail(&error),
+        };
+        let stop = async {
+            signals.next().await;
+        };
+        match demo::run(args.listen, args.once, stop).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        }
+    })
 }
 
 fn check_config(args: &CheckArgs, environment: Vec<(String, String)>) -> ExitCode {

@@ -8,13 +8,14 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod demo;
 pub mod driver;
 pub mod engine;
 pub mod http;
 pub mod metrics;
 pub mod ollama;
-pub mod state_file;
 pub mod shutdown;
+pub mod state_file;
 pub mod telemetry;
 
 #[cfg(test)]
