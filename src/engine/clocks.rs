@@ -20,12 +20,15 @@ impl Engine {
         self.run_load_clock(now, id);
         self.run_ping_clock(now, id);
         self.run_step_clock(now, id);
-        let instance = &self.instances[id];
-        if instance
+        let instance = &mut self.instances[id];
+        let held = instance.held;
+        if let Some((_, evidence)) = instance
             .open_loss
-            .as_ref()
-            .is_some_and(|(at, _)| now >= *at + VERDICT_AFTER)
+            .as_mut()
+            .filter(|(at, _)| now >= *at + VERDICT_AFTER)
         {
+            // Others stayed, so it was no restart; a client's reload would have ended long ago.
+            evidence.stayed_away = held && evidence.stayed > 0;
             self.conclude_loss(id);
         }
     }

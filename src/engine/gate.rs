@@ -188,6 +188,19 @@ impl Engine {
                 | State::Quarantined
                 | State::Unresponsive
         );
+        let held = self.of_model[model]
+            .iter()
+            .any(|id| self.instances[*id].held);
+        if state == State::Pending && held {
+            let message = format!(
+                "{name} is pending: it seems that a client unloaded it, and residency.onUnload is hold"
+            );
+            return Reason {
+                model: Some(Arc::clone(name)),
+                blocking,
+                message: message.into(),
+            };
+        }
         let yields = self.of_model[model]
             .iter()
             .find_map(|id| self.instances[*id].usurper.as_ref());

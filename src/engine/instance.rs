@@ -173,6 +173,8 @@ pub(super) struct Instance {
     pub(super) idle_proof: bool,
     /// A ping was answered and the next poll tells whether it moved this expiry, which proves that the runner is idle.
     pub(super) idle_test: Option<Expiry>,
+    /// It seems that somebody unloaded it, and the operator wants that respected until somebody asks for it.
+    pub(super) held: bool,
     /// Not loaded before this time, because it was lost too often.
     pub(super) not_before: Mono,
     /// The undeclared runner that took its place.
@@ -249,6 +251,7 @@ impl Instance {
             drift_detail: None,
             idle_proof: false,
             idle_test: None,
+            held: false,
             not_before: Mono::ZERO,
             usurper: None,
             barred: None,

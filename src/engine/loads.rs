@@ -26,6 +26,7 @@ impl Engine {
             && instance.digest.is_some()
             && instance.weights.is_some()
             && instance.conflict.is_none()
+            && !instance.held
             && !self.is_missing(id)
             && !self.is_loading_elsewhere(id)
     }

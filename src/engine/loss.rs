@@ -30,6 +30,8 @@ pub(super) struct Evidence {
     pub(super) died_under_request: Option<Arc<str>>,
     /// A ping of ours took long on a runner that a client had re-pinned: it had ended, or had other options.
     pub(super) reloaded_under_ping: bool,
+    /// Nobody loaded it again within a minute, and the server was not restarted.
+    pub(super) stayed_away: bool,
     /// A ping of ours was not answered in time.
     pub(super) silent: bool,
     /// The runner came back with another context, or under another name, without a load of ours.
@@ -123,7 +125,13 @@ fn was_changed(model: &str, evidence: &Evidence) -> Option<(LossCause, String)> 
     let ran_out = || {
         format!("a client's keep_alive had shortened the time to live of {model}, and it ran out")
     };
-    (evidence.expired && evidence.foreign_expiry).then(|| (LossCause::UnpinnedByClient, ran_out()))
+    if evidence.expired && evidence.foreign_expiry {
+        return Some((LossCause::UnpinnedByClient, ran_out()));
+    }
+    let unloaded = || format!("{model} was unloaded by a client");
+    evidence
+        .stayed_away
+        .then(|| (LossCause::Unloaded, unloaded()))
 }
 
 /// What several causes explain equally well.
@@ -212,6 +220,14 @@ mod tests {
                 },
                 LossCause::ModelDeleted,
                 "deleted",
+            ),
+            (
+                Evidence {
+                    stayed_away: true,
+                    ..none()
+                },
+                LossCause::Unloaded,
+                "unloaded by a client",
             ),
             (
                 Evidence {

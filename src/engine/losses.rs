@@ -196,6 +196,7 @@ impl Engine {
                 .cloned(),
         );
         if evidence.is_conclusive() {
+            self.instances[id].held = false;
             self.conclude_loss(id);
         }
     }
@@ -231,6 +232,8 @@ impl Engine {
                 .is_some_and(|(_, found)| found.is_conclusive());
             if conclusive || gone != Gone::FromList {
                 self.conclude_loss(id);
+            } else if !timing.reload_on_unload {
+                self.instances[id].held = true;
             }
             let instance = &mut self.instances[id];
             instance

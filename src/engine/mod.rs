@@ -252,6 +252,7 @@ impl Engine {
             }
             instance.not_before = now;
             instance.usurper = None;
+            instance.held = false;
             instance.barred = None;
             if matches!(
                 instance.phase,

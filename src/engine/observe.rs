@@ -117,6 +117,7 @@ impl Engine {
             let view = self.error_view(now, id, failure);
             let instance = &mut self.instances[id];
             instance.digest = None;
+            instance.held = false;
             match instance.phase {
                 Phase::Retrying(_) | Phase::Failed(_) | Phase::Quarantined(_)
                     if instance.load.is_none() =>

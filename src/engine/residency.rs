@@ -49,6 +49,7 @@ impl Engine {
         let pinned = self.is_our_pin(now, entry.expires_at);
         let instance = &mut self.instances[id];
         let before = instance.seen.clone();
+        instance.held = false;
         instance.see(entry, pinned, now);
         if instance.phase == Phase::Ready {
             instance.last_checked = Some(now);

@@ -4,7 +4,7 @@ use super::world::*;
 use crate::engine::request::Request;
 use crate::engine::snapshot::{LossCause, Reach, State};
 use crate::engine::spec::*;
-use crate::engine::{FailureKind, Notice};
+use crate::engine::{Event, FailureKind, Notice};
 use std::time::Duration;
 
 fn one() -> World {
@@ -340,4 +340,44 @@ fn polls_come_every_two_seconds_and_no_faster() {
     world.pass(60_000);
     let polls = world.polls - before;
     assert!((30..=32).contains(&polls), "{polls}");
+}
+
+#[test]
+fn an_unload_is_held_where_the_operator_wants_it() {
+    let mut wanted = spec(vec![model("a:latest"), model("b:latest")]);
+    wanted.timing.reload_on_unload = false;
+    let mut world = World::all_ready(wanted);
+    world.unlist("a:latest");
+    world.pass(70_000);
+    assert_eq!(world.state("a:latest"), State::Pending);
+    assert_eq!(world.count_sent("load a:latest"), 1);
+    assert_eq!(loss(&mut world, "a:latest"), Some(LossCause::Unloaded));
+    let reasons = world.snapshot().gate.reasons;
+    assert!(
+        reasons[0].message.contains("residency.onUnload is hold"),
+        "{reasons:?}"
+    );
+    world.tell(Event::Kick(None));
+    world.pass(2000);
+    assert_eq!(world.count_sent("load a:latest"), 2);
+}
+
+#[test]
+fn what_was_not_unloaded_is_not_held() {
+    let mut wanted = spec(vec![model("a:latest"), model("b:latest")]);
+    wanted.timing.reload_on_unload = false;
+    let mut world = World::all_ready(wanted);
+    // A client loads it again: it is ours again as soon as it is listed.
+    world.unlist("a:latest");
+    world.pass(3000);
+    world.list("a:latest", 300);
+    world.pass(5000);
+    assert_eq!(world.state("a:latest"), State::Ready);
+    // A restart of the server.
+    world.mood = Mood::Refusing;
+    world.pass(3000);
+    world.resident.clear();
+    world.mood = Mood::Well;
+    world.pass(3000);
+    assert_eq!(world.state("b:latest"), State::Loading);
 }
