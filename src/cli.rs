@@ -22,6 +22,12 @@ const USAGE: u8 = 2;
 /// Names the configuration file.
 const CONFIG_VARIABLE: &str = "MODEL_PRELOADER_CONFIG";
 
+const AFTER_HELP: &str = "\
+Without a command it runs. Variables: OLLAMA_URL, MODELS_TO_PRELOAD, MODEL_PRELOAD_TIMEOUT,
+HEALTH_CHECK_INTERVAL, RUST_LOG, and MODEL_PRELOADER__SECTION__KEY for every key.
+
+Exit codes: 0 done, 1 failed while running, 2 usage or configuration.";
+
 /// Loads the declared models of an Ollama server, keeps them warm, and gates traffic on the truth.
 #[derive(Debug, Parser)]
 #[command(
@@ -29,7 +35,8 @@ const CONFIG_VARIABLE: &str = "MODEL_PRELOADER_CONFIG";
     version,
     max_term_width = 100,
     disable_help_subcommand = true,
-    args_conflicts_with_subcommands = true
+    args_conflicts_with_subcommands = true,
+    after_help = AFTER_HELP
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -53,7 +60,7 @@ enum Command {
 /// Where the configuration comes from. Later ones win: built-in, file, environment, flags.
 #[derive(Clone, Debug, Default, Args)]
 struct RunArgs {
-    /// Configuration file: YAML, TOML or JSON, by its extension [env: MODEL_PRELOADER_CONFIG]
+    /// Configuration file: YAML, TOML or JSON, by its extension (variable `MODEL_PRELOADER_CONFIG`)
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address for status, metrics and probes
@@ -93,7 +100,7 @@ struct CheckArgs {
     /// Fail on warnings too
     #[arg(long)]
     deny_warnings: bool,
-    /// As JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -148,12 +155,15 @@ fn load(args: &RunArgs, environment: Vec<(String, String)>) -> Result<Loaded, Ex
 }
 
 fn run_preloader(args: &RunArgs, environment: Vec<(String, String)>) -> ExitCode {
-    let loaded = match load(args, environment) {
+    // What is only for printing does not stay in memory.
+    let Loaded {
+        settings, warnings, ..
+    } = match load(args, environment) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    telemetry::init(&loaded.settings.log);
-    for warning in &loaded.warnings {
+    telemetry::init(&settings.log);
+    for warning in &warnings {
         warn!(%warning, "configuration");
     }
     block_on(async {
@@ -161,7 +171,7 @@ fn run_preloader(args: &RunArgs, environment: Vec<(String, String)>) -> ExitCode
             Ok(signals) => signals,
             Err(error) => return fail(&error),
         };
-        match App::bind(&loaded.settings).await {
+        match App::bind(&settings).await {
             Ok(app) => until_signal(app, signals).await,
             Err(error) => fail(&error),
         }
@@ -231,6 +241,9 @@ fn check_config(args: &CheckArgs, environment: Vec<(String, String)>) -> ExitCod
 fn print_config(args: &PrintArgs, environment: Vec<(String, String)>) -> ExitCode {
     match load(&args.sources, environment) {
         Ok(loaded) => {
+            for warning in &loaded.warnings {
+                complain(&format!("warning: {warning}"));
+            }
             print(&if args.json {
                 loaded.to_json()
             } else {

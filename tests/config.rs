@@ -3,6 +3,8 @@
 //!
 //! `NAME.env` beside a file is its environment. `UPDATE_GOLDEN=1` writes the expected texts anew.
 
+#![cfg(test)]
+
 use model_preloader::config::{self, Given, Loaded, Sources};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

@@ -61,6 +61,12 @@ pub(super) fn load(path: &Path) -> Result<Node, Box<Problem>> {
     let wrong = |rule: String, origin: &Origin| {
         Problem::new("", format!("the configuration file {rule}")).from(origin)
     };
+    if path.as_os_str().is_empty() {
+        let problem = Problem::new("", "the configuration file has no name");
+        return Err(Box::new(
+            problem.hint("unset `MODEL_PRELOADER_CONFIG`, or let it name a file"),
+        ));
+    }
     let Some(format) = Format::of(path) else {
         let problem = wrong("has no known extension".to_owned(), &whole);
         return Err(Box::new(
@@ -69,9 +75,10 @@ pub(super) fn load(path: &Path) -> Result<Node, Box<Problem>> {
     };
     let text = read_text(path, CONFIG_MAX).map_err(|rule| {
         let problem = wrong(rule, &whole);
-        Box::new(match path.exists() {
-            true => problem,
-            false => problem.hint("check `--config` or `MODEL_PRELOADER_CONFIG`"),
+        Box::new(if path.exists() {
+            problem
+        } else {
+            problem.hint("check `--config` or `MODEL_PRELOADER_CONFIG`")
         })
     })?;
     format::parse(format, &text, &shown).map_err(|error| {

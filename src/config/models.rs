@@ -12,7 +12,7 @@ use crate::engine::spec::{Conversation, ModelSpec, OptionValue, Options, Verify}
 use std::sync::Arc;
 
 /// Most options of a model; Ollama knows half as many.
-const OPTIONS_MAX: usize = 64;
+pub(super) const OPTIONS_MAX: usize = 64;
 
 /// The options that Ollama knows. It ignores all others in silence, so they deserve a word.
 const KNOWN_OPTIONS: [&str; 34] = [

@@ -48,7 +48,10 @@ impl Given {
 pub(super) fn environment(environment: &[(String, String)], report: &mut Report) -> Vec<Given> {
     let mut given = Vec::new();
     for (variable, key) in HISTORIC {
-        let found = environment.iter().find(|(name, _)| name == variable);
+        // An empty RUST_LOG says nothing to any program; it is not ours to refuse.
+        let says = |value: &str| variable != "RUST_LOG" || !value.trim().is_empty();
+        let mut found = environment.iter();
+        let found = found.find(|(name, value)| name == variable && says(value));
         given.extend(found.map(|(name, value)| from_variable(name, key, value)));
     }
     let mut prefixed: Vec<_> = environment
@@ -104,7 +107,7 @@ fn node(one: &Given, below: Option<&Node>) -> Result<Node, Box<Problem>> {
         let hint = "unset it to have the value of the file or the default";
         return Err(Box::new(problem.hint(hint)));
     }
-    if text.starts_with(['[', '{']) && !is_plain(&one.key) {
+    if is_json(text) && !is_plain(&one.key) {
         let path: Arc<str> = "".into();
         return match format::parse(Format::Json, text, &path) {
             Ok(node) => Ok(node.originating(&one.origin)),
@@ -132,7 +135,7 @@ fn warn_of_replaced(one: &Given, node: &Node, lower: &Node, report: &mut Report)
     let (Some(new), Some(old)) = (new, old) else {
         return;
     };
-    let by_short_form = one.key == "servers" && !one.value.trim().starts_with('[');
+    let by_short_form = one.key == "servers" && !is_json(one.value.trim());
     if by_short_form && new.len() != old.len() && lower.origin != Origin::BuiltIn {
         let rule = format!(
             "replaces the {} of {}, with their names, tokens and headers",
@@ -214,6 +217,12 @@ pub(super) fn settable_keys() -> Vec<String> {
     plain
         .chain(["models".to_owned(), "servers".to_owned()])
         .collect()
+}
+
+/// Whether a value is a map or a list of maps or texts. `[::1]:11434` is an address.
+fn is_json(text: &str) -> bool {
+    let inner = text.strip_prefix('[').map(str::trim_start);
+    text.starts_with('{') || inner.is_some_and(|inner| inner.starts_with(['{', '"', ']']))
 }
 
 /// Whether the value of a key is always a plain text, even one that begins like JSON.

@@ -235,14 +235,16 @@ fn is_prompt(key: &str) -> bool {
     of_model && key.contains(".warmup") && !named.contains(&last)
 }
 
-/// Whether a value could be a secret: values of headers, and a token where the name of its variable belongs.
+/// Whether a value could be a secret: values of headers, and a token where the name of its variable or file belongs.
 fn is_secret(key: &str, text: &str) -> bool {
-    let named = key.ends_with("Env") || key.ends_with(".env");
-    let file = key.ends_with(".file");
-    let is_name = text
-        .chars()
-        .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
-    (named && !is_name) || (!named && !file && key.contains(".headers"))
+    let last = key.rsplit('.').next().unwrap_or(key);
+    let is_variable = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    match last {
+        "tokenEnv" | "env" => !text.chars().all(is_variable),
+        "tokenFile" => !text.contains(['/', '.']),
+        "file" if key.contains(".headers") => !text.contains(['/', '.']),
+        _ => key.contains(".headers"),
+    }
 }
 
 /// An address without the credentials that people write into addresses, before the host or behind a `?`.

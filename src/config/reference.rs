@@ -31,7 +31,7 @@ fn table<D>(text: &mut String, prefix: &str, keys: &[Key<D>], draft: &D) {
     for key in keys {
         let default = (key.show)(draft, &key.accepts);
         let default = match (key.name, prefix, default) {
-            ("model", ..) | ("url", ..) => "required".to_owned(),
+            ("model" | "url", ..) => "required".to_owned(),
             (_, _, Value::Null) => String::new(),
             // What a model does not say it has from `defaults`.
             (name, "models[]", _) if !name.contains('.') => format!("`defaults.{name}`"),
@@ -69,13 +69,14 @@ fn row(text: &mut String, key: &str, kind: &str, default: &str, about: &str) {
         about.to_owned(),
         names.join(", "),
     ];
-    text.push_str(&format!("| {} |\n", cells.join(" | ")));
+    text.extend(["| ", &cells.join(" | "), " |\n"]);
 }
 
 fn plain(value: &Value) -> String {
-    match value {
-        Value::Text(text) => text.to_string(),
-        other => Node::built_in(other.clone()).to_json().to_string(),
+    let node = Node::built_in(value.clone());
+    match node.as_text() {
+        Some(text) => text.to_string(),
+        None => node.to_json().to_string(),
     }
 }
 

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Most further headers of a server.
-const HEADERS_MAX: usize = 32;
+pub(super) const HEADERS_MAX: usize = 32;
 
 /// Headers that belong to the connection itself.
 const RESERVED_HEADERS: [&str; 6] = [

@@ -132,9 +132,8 @@ fn every_key_of_an_item_can_be_set_in_the_file() {
     std::fs::write(path("token"), "secret\n").unwrap();
     std::fs::write(path("ca.pem"), CERTIFICATE).unwrap();
     for (key, accepts) in all_keys() {
-        let (list, name) = match key.split_once("[].") {
-            Some(parts) => parts,
-            None => continue,
+        let Some((list, name)) = key.split_once("[].") else {
+            continue;
         };
         let value = match name {
             "tokenFile" => json!(path("token")),
@@ -188,4 +187,173 @@ fn no_two_keys_share_a_variable() {
     let variables: std::collections::BTreeSet<_> =
         keys.iter().map(|key| variable_of(key)).collect();
     assert_eq!(variables.len(), keys.len());
+}
+
+#[test]
+fn the_documentation_names_the_limits() {
+    let page = std::fs::read_to_string("docs/CONFIGURATION.md").unwrap();
+    let counts = format!(
+        "At most {} servers, {} models, {} conversations of a model, {} options of a model, {} headers of a server.",
+        items::SERVERS_MAX,
+        items::MODELS_MAX,
+        warmup::CONVERSATIONS_MAX,
+        models::OPTIONS_MAX,
+        servers::HEADERS_MAX,
+    );
+    let sizes = format!(
+        "The file has at most {} MB, a conversation {} MB, a secret {} kB.",
+        file::CONFIG_MAX >> 20,
+        file::CONVERSATION_MAX >> 20,
+        file::SECRET_MAX >> 10,
+    );
+    assert!(page.contains(&counts), "{counts}");
+    assert!(page.contains(&sizes), "{sizes}");
+}
+
+/// `(name, value)` pairs as an environment.
+fn with_env(pairs: &[(&str, &str)]) -> Sources {
+    let env = pairs
+        .iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()));
+    Sources {
+        env: env.collect(),
+        ..Sources::default()
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_are_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("folder.yaml")).unwrap();
+    std::fs::write(path("latin.yaml"), b"a: 1\nb: \xe4\n").unwrap();
+    std::fs::write(path("large.yaml"), vec![b'#'; (1 << 20) + 1]).unwrap();
+    let table = [
+        (path("missing.yaml"), "cannot be read"),
+        (path("folder.yaml"), "is a directory"),
+        (path("latin.yaml"), "is no UTF-8 text (line 2)"),
+        (path("large.yaml"), "is larger than 1024 kB"),
+        (path("none"), "has no known extension"),
+        (PathBuf::new(), "has no name"),
+    ];
+    for (file, said) in table {
+        let file = Some(file);
+        let report = check(&Sources {
+            file,
+            ..Sources::default()
+        });
+        let rules: Vec<_> = report.errors.iter().map(|problem| &problem.rule).collect();
+        assert!(
+            matches!(rules.as_slice(), [rule] if rule.contains(said)),
+            "{said}: {rules:?}"
+        );
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.yaml");
+    std::fs::write(&file, "\u{feff}debug: true\r\n").unwrap();
+    let file = Some(file);
+    let loaded = load(&Sources {
+        file,
+        ..Sources::default()
+    })
+    .unwrap();
+    assert_ne!(loaded.settings.log.filter, LogSettings::default().filter);
+}
+
+#[test]
+fn doubtful_values_are_warnings() {
+    let table: [(&[(&str, &str)], &str); 9] = [
+        (
+            &[("OLLAMA_URL", "http://localhost")],
+            "servers[0].url: has no port",
+        ),
+        (
+            &[("OLLAMA_URL", "http://gpu:1/v1/")],
+            "servers[0].url: ends with `/v1`",
+        ),
+        (
+            &[("RUST_LOG", "inof")],
+            "log.filter: logs everything of the target `inof`",
+        ),
+        (
+            &[("OLLAMA_MAX_LOADED_MODELS", "1")],
+            "models: declares 2 models for server `ollama`",
+        ),
+        (
+            &[("MODEL_PRELOADER__DEFAULTS__OPTIONS", r#"{"numctx": 1}"#)],
+            "did you mean `num_ctx`?",
+        ),
+        (
+            &[("MODEL_PRELOADER__DEFAULTS__REQUIRED", "false")],
+            "readiness.policy: holds from the start",
+        ),
+        (
+            &[
+                ("MODEL_PRELOADER__DEFAULTS__WARMUP", r#"[{"system": "x"}]"#),
+                ("MODEL_PRELOADER__DEFAULTS__VERIFY", "load"),
+            ],
+            "defaults.verify: leaves the conversations of `warmup` unused",
+        ),
+        (
+            &[("MODEL_PRELOADER__PRELOAD__MAX_RETRY_DELAY", "1s")],
+            "models[0].retryDelayMs: is longer than",
+        ),
+        (
+            &[
+                (
+                    "MODEL_PRELOADER__SERVERS",
+                    r#"[{"url": "http://gpu.example:1", "tokenEnv": "T"}]"#,
+                ),
+                ("T", "x"),
+            ],
+            "servers[0].url: sends secrets without encryption",
+        ),
+    ];
+    for (pairs, said) in table {
+        let report = check(&with_env(pairs));
+        assert_eq!(report.errors, [], "{pairs:?}");
+        let lines: Vec<_> = report.warnings.iter().map(ToString::to_string).collect();
+        assert!(
+            matches!(lines.as_slice(), [line] if line.contains(said)),
+            "{said}: {lines:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_empty_is_not_what_is_unset() {
+    for name in [
+        "OLLAMA_URL",
+        "MODELS_TO_PRELOAD",
+        "MODEL_PRELOAD_TIMEOUT",
+        "MODEL_PRELOADER__DEBUG",
+    ] {
+        let report = check(&with_env(&[(name, " ")]));
+        let [problem] = report.errors.as_slice() else {
+            panic!("{name}: {report}");
+        };
+        assert_eq!(problem.rule, "is set and empty");
+    }
+    assert_eq!(check(&with_env(&[("RUST_LOG", "")])), Report::default());
+    let report = check(&with_env(&[("MODELS_TO_PRELOAD", ",")]));
+    assert!(
+        report
+            .to_string()
+            .contains("models: must have at least one model"),
+        "{report}"
+    );
+}
+
+#[test]
+fn names_that_are_not_ours_are_left_alone() {
+    let foreign = [
+        ("MODEL_PRELOADER_SERVICE_HOST", "10.0.0.1"),
+        ("MODEL_PRELOADER_PORT", "tcp://10.0.0.1:11490"),
+        ("OLLAMA_HOST", "0.0.0.0"),
+    ];
+    assert_eq!(check(&with_env(&foreign)), Report::default());
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Most conversations of a model: each runs after every reload, one after the other.
-const CONVERSATIONS_MAX: usize = 32;
+pub(super) const CONVERSATIONS_MAX: usize = 32;
 
 /// Most of Ollama's slots.
 const PARALLEL_MAX: i64 = 64;
@@ -170,8 +170,8 @@ impl Build<'_> {
             let key = format!("{key}[{index}]");
             let role = message.get("role").and_then(Node::as_text);
             if !role.is_some_and(|role| ROLES.contains(&&**role)) {
-                let rule = "must have a `role`: `system`, `user`, `assistant` or `tool`";
-                self.wrong(&key, Some(message), rule);
+                let must = "must have a `role`: `system`, `user`, `assistant` or `tool`";
+                self.wrong(&key, Some(message), must);
             }
             let content = message.get("content");
             if content.is_some_and(|content| content.as_text().is_none())

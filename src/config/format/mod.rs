@@ -79,3 +79,6 @@ impl Budget {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
