@@ -106,6 +106,17 @@ impl Running {
     }
 }
 
+/// The whole answer to a request.
+async fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = timeout(LIMIT, stream.read_to_string(&mut answer)).await;
+    read.unwrap().unwrap();
+    answer
+}
+
 #[tokio::test]
 async fn check_config_says_what_is_wrong_and_exits_2() {
     let fine = said(&mut preloader(&["check-config"])).await;
@@ -230,16 +241,7 @@ async fn a_port_in_use_exits_1_and_names_it() {
 async fn sigterm_and_sigint_end_in_order_with_0() {
     for signal in ["-TERM", "-INT"] {
         let mut running = Running::start(&["--ollama-url", NOWHERE], &[]).await;
-        let mut stream = TcpStream::connect(&running.address).await.unwrap();
-        stream
-            .write_all(b"GET /-/healthy HTTP/1.0\r\n\r\n")
-            .await
-            .unwrap();
-        let mut answer = String::new();
-        timeout(LIMIT, stream.read_to_string(&mut answer))
-            .await
-            .unwrap()
-            .unwrap();
+        let answer = get(&running.address, "/-/healthy").await;
         assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
         running.signal(signal).await;
         running.wait_for("ended").await;
@@ -258,6 +260,8 @@ async fn a_second_signal_ends_at_once_with_1() {
         .write_all(b"GET /metrics HTTP/1.1\r\n")
         .await
         .unwrap();
+    // Connections are accepted in order: when a later one was answered, this one was read.
+    get(&running.address, "/-/healthy").await;
     running.signal("-TERM").await;
     running.wait_for("a second signal ends at once").await;
     running.signal("-TERM").await;
@@ -406,16 +410,7 @@ async fn a_reader_that_went_away_is_no_failure() {
     drop(running.log);
     // It goes on and answers, although no line of its log can be written any more.
     for _ in 0..3 {
-        let mut stream = TcpStream::connect(&running.address).await.unwrap();
-        stream
-            .write_all(b"GET /-/ready HTTP/1.0\r\n\r\n")
-            .await
-            .unwrap();
-        let mut answer = String::new();
-        timeout(LIMIT, stream.read_to_string(&mut answer))
-            .await
-            .unwrap()
-            .unwrap();
+        let answer = get(&running.address, "/-/ready").await;
         assert!(answer.starts_with("HTTP/1.0 503"), "{answer}");
     }
     let sent = Command::new("kill")

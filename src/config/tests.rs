@@ -349,6 +349,17 @@ fn what_is_empty_is_not_what_is_unset() {
 }
 
 #[test]
+fn an_address_in_brackets_is_not_taken_for_json() {
+    let report = check(&with_env(&[("OLLAMA_URL", "[::1]:11434")]));
+    let hints: Vec<_> = report
+        .errors
+        .iter()
+        .filter_map(|problem| problem.hint.as_deref())
+        .collect();
+    assert_eq!(hints, ["write `http://[::1]:11434`"]);
+}
+
+#[test]
 fn names_that_are_not_ours_are_left_alone() {
     let foreign = [
         ("MODEL_PRELOADER_SERVICE_HOST", "10.0.0.1"),
