@@ -16,6 +16,10 @@ const PREFIX: &str = "MODEL_PRELOADER__";
 /// Keys that are maps with keys of their own.
 const FREE_MAPS: [&str; 2] = ["defaults.options", "readiness.policy"];
 
+/// The way out for whoever wants to change one item of a list.
+const WHOLE_LIST: &str =
+    "a list is given as a whole, as JSON, such as `[{\"model\": \"tinyllama\"}]`";
+
 /// Variables with names of their own, and their keys; those further down win.
 pub(super) const HISTORIC: [(&str, &str); 5] = [
     ("RUST_LOG", "log.filter"),
@@ -157,6 +161,11 @@ pub(super) fn set(pairs: &[String], report: &mut Report) -> Vec<Given> {
             report.error(problem.hint("write it like `--set preload.concurrency=1`"));
             continue;
         };
+        if key.contains('[') {
+            let problem = Problem::new(key.trim(), "is an item of a list").from(&origin);
+            report.error(problem.hint(WHOLE_LIST));
+            continue;
+        }
         given.push(Given {
             key: key.trim().to_owned(),
             value: value.to_owned(),
@@ -248,8 +257,7 @@ fn unknown_variable(name: &str) -> Problem {
     let upper = name.to_ascii_uppercase();
     let lists = ["MODEL_PRELOADER__MODELS__", "MODEL_PRELOADER__SERVERS__"];
     if lists.iter().any(|list| upper.starts_with(list)) {
-        return problem
-            .hint("a list is given as a whole, as JSON, such as `[{\"model\": \"tinyllama\"}]`");
+        return problem.hint(WHOLE_LIST);
     }
     // The prefix is common to all and would make strangers alike.
     let rest = name.strip_prefix(PREFIX).unwrap_or(name);

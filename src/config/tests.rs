@@ -349,6 +349,48 @@ fn what_is_empty_is_not_what_is_unset() {
 }
 
 #[test]
+fn set_takes_keys_and_nothing_else() {
+    let table = [
+        ("preload.concurrency", "", "must be given KEY=VALUE"),
+        (
+            "models[0].maxRetries=1",
+            "models[0].maxRetries",
+            "is an item of a list",
+        ),
+        ("preload.timout=1s", "preload.timout", "is no known key"),
+        (
+            "preload=1",
+            "preload",
+            "must be a section with keys of its own",
+        ),
+        (
+            "preload.timeout.ms=1",
+            "preload.timeout",
+            "must be a duration from 10ms to 1h",
+        ),
+        ("=1", "", "is no known key"),
+        ("models=[", "models[0].model", "is no name of a model"),
+        (
+            "models=[{]",
+            "models",
+            "is not valid JSON: key must be a string (at character 3)",
+        ),
+    ];
+    for (pair, key, rule) in table {
+        let set = vec![pair.to_owned()];
+        let report = check(&Sources {
+            set,
+            ..Sources::default()
+        });
+        let [problem] = report.errors.as_slice() else {
+            panic!("{pair}: {report}");
+        };
+        assert_eq!(problem.key, key, "{pair}");
+        assert!(problem.rule.contains(rule), "{pair}: {}", problem.rule);
+    }
+}
+
+#[test]
 fn an_address_in_brackets_is_not_taken_for_json() {
     let report = check(&with_env(&[("OLLAMA_URL", "[::1]:11434")]));
     let hints: Vec<_> = report

@@ -35,16 +35,12 @@ impl Walk<'_> {
             self.report.error(Problem::new(prefix, rule).with(map));
             return;
         };
+        let place = Place {
+            prefix,
+            section: "",
+        };
         for entry in entries {
-            self.entry(
-                draft,
-                table,
-                entry,
-                Place {
-                    prefix,
-                    section: "",
-                },
-            );
+            self.entry(draft, table, entry, place);
         }
     }
 
