@@ -143,37 +143,38 @@ def scrape(arguments):
         other = free_port()
         module = programs.folder / "blackbox.yml"
         module.write_text("modules: {http_2xx: {prober: http}}\n")
-        programs.start(
-            "blackbox",
-            [arguments.blackbox, f"--config.file={module}", f"--web.listen-address=127.0.0.1:{other}"],
-        )
-        urls = {"ours": f"{pair.url}/metrics", "blackbox": f"http://127.0.0.1:{other}/metrics"}
+        listen = f"--web.listen-address=127.0.0.1:{other}"
+        blackbox = programs.start("blackbox", [arguments.blackbox, f"--config.file={module}", listen])
+        urls = {"blackbox": f"http://127.0.0.1:{other}/metrics", "ours": f"{pair.url}/metrics"}
+        pids = {"blackbox": blackbox.pid, "ours": pair.process.pid}
         programs.wait_for("blackbox_exporter", lambda: get(urls["blackbox"])[0] == 200)
-        rates, tails = {name: [] for name in urls}, {name: [] for name in urls}
+        seen = {name: [] for name in urls}
         for _ in range(ROUNDS):
             for name, url in urls.items():
-                rate, tail = load(arguments.wrk, url)
-                rates[name].append(rate)
-                tails[name].append(tail)
-        lines = {name: len(get(url)[1].splitlines()) for name, url in urls.items()}
-        rate = {name: statistics.median(values) for name, values in rates.items()}
-        tail = {name: statistics.median(values) for name, values in tails.items()}
+                before = cpu_seconds(pids[name])
+                requests, rate, tail = load(arguments.wrk, url)
+                seen[name].append((rate, tail, (cpu_seconds(pids[name]) - before) / requests * 1e6))
+        middle = {name: [statistics.median(column) for column in zip(*rounds)] for name, rounds in seen.items()}
         for name, title in (("blackbox", "blackbox_exporter"), ("ours", "Model Preloader")):
-            row(f"{title}, {lines[name]} lines", f"{rate[name]:,.0f}/s, p99 {tail[name]:.2f} ms".replace(",", " "))
-        ratio = rate["ours"] / rate["blackbox"]
+            lines = len(get(urls[name])[1].splitlines())
+            rate, tail, cpu = middle[name]
+            row(f"{title}, {lines} lines", f"{rate:,.0f}/s".replace(",", " ") + f", p99 {tail:.2f} ms, CPU {cpu:.0f} µs each")
+        ratio = middle["ours"][0] / middle["blackbox"][0]
         row("ratio of the rates", f"{ratio:.1f} ×", "≥ 15 ×", ratio >= 15)
+        row("ratio of the CPU per request", f"1 : {middle['blackbox'][2] / middle['ours'][2]:.0f}")
         now, peak = resident(pair.process.pid)
         row("our resident memory after it", f"{now / 1e6:.1f} MB (peak {peak / 1e6:.1f})")
 
 
 def load(wrk, url):
-    """(requests per second, 99th percentile in ms) under wrk."""
+    """(requests, requests per second, 99th percentile in ms) under wrk."""
     text = subprocess.run([wrk, *WRK, url], capture_output=True, text=True, check=True).stdout
     if re.search(r"Non-2xx|Socket errors", text):
         raise RuntimeError(f"wrk saw errors at {url}:\n{text}")
+    requests = int(re.search(r"(\d+) requests in", text).group(1))
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1))
     number, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", text).groups()
-    return rate, float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+    return requests, rate, float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
 
 def models(arguments):
