@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import tempfile
 import unittest
+import unittest.mock
 
 TOOL = pathlib.Path(__file__).resolve().parents[1] / "tidy"
 loader = importlib.machinery.SourceFileLoader("tidy", str(TOOL))
@@ -68,9 +69,11 @@ class Tidy(unittest.TestCase):
                 self.assertEqual([(path, "rooms")], offences({path: (f"//! Leaks.\n{line}\n", False)}))
 
     def test_an_exemption_only_shrinks(self):
-        path, (limit, _) = next(iter(tidy.LONG_FILES.items()))
-        lines = "//! Long.\n" + "fn f() {}\n" * (limit - 20)
-        self.assertEqual([(path, "length")], offences({path: (lines, False)}))
+        path, limit = "src/long.rs", tidy.MAX_SOURCE_LINES + 100
+        with unittest.mock.patch.dict(tidy.LONG_FILES, {path: (limit, "a reason")}):
+            for lines, found in ((limit - 20, [(path, "length")]), (limit, []), (limit + 1, [(path, "length")])):
+                with self.subTest(lines):
+                    self.assertEqual(found, offences({path: ("//! Long.\n" + "fn f() {}\n" * lines, False)}))
 
 
 if __name__ == "__main__":
