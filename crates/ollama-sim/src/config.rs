@@ -223,6 +223,8 @@ pub struct ModelSpec {
     pub parameter_size: String,
     /// Such as `Q4_0`.
     pub quantization: String,
+    /// Numbers of an embedding, as `/api/tags` tells it.
+    pub embedding_length: u32,
     /// The base of a variant.
     pub parent: String,
     /// Era 0.24: runs on the newer engine, so that it is listed while it loads.
@@ -252,6 +254,7 @@ impl ModelSpec {
             family: "llama".into(),
             parameter_size: "1B".into(),
             quantization: "Q4_0".into(),
+            embedding_length: 576,
             parent: String::new(),
             newer_engine: false,
         }

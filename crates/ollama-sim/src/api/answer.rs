@@ -125,13 +125,12 @@ impl Answer {
 
     /// As a whole response.
     pub(crate) fn into_reply(self, openai: bool) -> Reply {
-        let mut content_type = self.content_type;
+        let content_type = self.content_type;
         let body = match self.body {
             Body::Empty => Bytes::new(),
             Body::Text(text) => Bytes::from_static(text.as_bytes()),
             Body::Json(value) => Bytes::from(value.to_string()),
             Body::Error(text) if openai => {
-                content_type = Some(JSON_PLAIN);
                 let kind = match self.status {
                     404 => "not_found_error",
                     400..500 => "invalid_request_error",

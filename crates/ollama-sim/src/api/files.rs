@@ -1,14 +1,18 @@
 //! What changes the store: uploads, create, copy, delete.
 
-use super::answer::{Answer, NDJSON};
+use super::answer::Answer;
 use super::fields::Fields;
+use super::progress::Progress;
 use super::{BLOBS, bytes};
 use crate::config::ModelSpec;
 use crate::rules::{Body, Call, CallId, Rules};
 use crate::store::name::Name;
 use crate::store::{MODELS_MAX, sha256};
-use bytes::Bytes;
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How fast a create reads and rewrites a file.
+const CREATE_BYTES_PER_MS: u64 = 180_000;
 
 /// Hex digits of a digest.
 const DIGEST: usize = 64;
@@ -94,15 +98,11 @@ impl Rules {
     pub(super) fn create(&mut self, id: CallId, call: &Call) {
         match self.created(call) {
             Err(answer) => self.reply(id, answer),
-            Ok(lines) => {
-                let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-                self.send(id, NDJSON, Bytes::from(text));
-                self.end(id);
-            }
+            Ok(progress) => self.next_line(id, Box::new(progress)),
         }
     }
 
-    fn created(&mut self, call: &Call) -> Result<Vec<Value>, Answer> {
+    fn created(&mut self, call: &Call) -> Result<Progress, Answer> {
         let bad = |text| Answer::error(400, text);
         let fields = Fields::parse(bytes(call), "CreateRequest").map_err(bad)?;
         let name = Name::parse(fields.model().map_err(bad)?).ok_or_else(Answer::invalid_name)?;
@@ -124,8 +124,11 @@ impl Rules {
             self.from_model(from, &mut lines)?
         };
         spec.name = name.to_string();
-        spec.digest = String::new();
         let parameters = fields.object("parameters").map_err(bad)?;
+        if !from.is_empty() || !parameters.is_empty() || fields.get("system").is_some() {
+            // Another manifest than the one whose digest may be known.
+            spec.digest = String::new();
+        }
         for (key, value) in parameters {
             spec.parameters.retain(|(known, _)| *known != key);
             spec.parameters.insert(0, (key, value));
@@ -139,10 +142,21 @@ impl Rules {
             let layer = sha256(format!("{:?} {}", spec.parameters, spec.system).as_bytes());
             lines.push(self.layer(&layer));
         }
-        lines.push(json!({"status": "writing manifest"}));
-        lines.push(json!({"status": "success"}));
-        self.store.put(name, spec, self.wall());
-        Ok(lines)
+        // A file is read as a whole, and rewritten.
+        let work = if from.is_empty() {
+            spec.size / CREATE_BYTES_PER_MS
+        } else {
+            0
+        };
+        let work = Duration::from_millis(work);
+        let times = std::iter::once(work).chain(std::iter::repeat(Duration::ZERO));
+        let last = ["writing manifest", "success"].map(|status| json!({ "status": status }));
+        Ok(Progress {
+            name,
+            spec: Some(spec),
+            lines: times.zip(lines.into_iter().chain(last)).collect(),
+            stream: fields.flag("stream").map_err(bad)?.unwrap_or(true),
+        })
     }
 
     /// The lines of a create from an upload. What is rewritten becomes another blob; what is known from the

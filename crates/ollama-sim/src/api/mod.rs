@@ -6,11 +6,11 @@ mod fields;
 mod files;
 mod models;
 mod openai;
-mod pull;
+mod progress;
 mod request;
 
 pub(crate) use answer::Answer;
-pub(crate) use pull::Pull;
+pub(crate) use progress::Progress;
 pub(crate) use request::{Job, Style, Work};
 
 use crate::config::Timing;

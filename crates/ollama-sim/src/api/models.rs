@@ -81,18 +81,24 @@ impl Rules {
                 (expires, self.ps_entry(runner, expires))
             })
             .collect();
-        rows.sort_by_key(|(expires, _)| std::cmp::Reverse(*expires));
+        // By whole seconds; what lives equally long is in the order of loading (by chance on the real server).
+        rows.sort_by_key(|(expires, _)| std::cmp::Reverse(expires / 1_000_000_000));
         let models: Vec<Value> = rows.into_iter().map(|(_, row)| row).collect();
         self.reply(id, Answer::json(200, &json!({"models": models})));
     }
 
     fn ps_entry(&self, runner: &Runner, expires: UnixNanos) -> Value {
+        let mut details = details(&runner.model, false);
+        if let Some(map) = details.as_object_mut() {
+            // Unlike `/api/tags`, this never tells the base of a variant.
+            map.insert("parent_model".into(), "".into());
+        }
         json!({
             "name": runner.model.name.to_string(),
             "model": runner.model.name.to_string(),
             "size": runner.size,
             "digest": runner.model.digest,
-            "details": details(&runner.model, false),
+            "details": details,
             "expires_at": self.date(expires),
             "size_vram": 0,
             "context_length": runner.options.num_ctx,
@@ -167,7 +173,7 @@ fn details(model: &Model, lengths: bool) -> Value {
     });
     if let (true, Some(map)) = (lengths, details.as_object_mut()) {
         map.insert("context_length".into(), spec.context.into());
-        map.insert("embedding_length".into(), 576.into());
+        map.insert("embedding_length".into(), spec.embedding_length.into());
     }
     details
 }
@@ -185,7 +191,10 @@ fn info(model: &Model) -> Map<String, Value> {
         format!("{family}.context_length"),
         model.spec.context.into(),
     );
-    map.insert(format!("{family}.embedding_length"), 576.into());
+    map.insert(
+        format!("{family}.embedding_length"),
+        model.spec.embedding_length.into(),
+    );
     if model.spec.kind == Kind::Embedding {
         map.insert(format!("{family}.pooling_type"), 1.into());
     }

@@ -30,7 +30,9 @@ impl Rules {
             return false;
         };
         let id = runner.id;
-        if let Some(waiter) = runner.waiters.pop_front() {
+        let next = runner.waiters.pop_front();
+        runner.starving &= !runner.waiters.is_empty();
+        if let Some(waiter) = next {
             self.with_lock(id, waiter);
         }
         true
@@ -124,9 +126,26 @@ impl Rules {
         self.timers.cancel(Some(ping.timer));
         match (ping.call, answered) {
             (Some(call), true) => self.use_runner(id, call),
-            (Some(call), false) => self.enqueue(call),
+            (Some(call), false) => {
+                self.enqueue(call);
+                self.overtake(id);
+            }
             (None, true) => self.pending_fits(id),
             (None, false) => self.pending_marks(id),
+        }
+    }
+
+    /// When a ping of a request has failed, the pending loop gets the lock before those who have waited for it: a
+    /// lock of Go's goes to who runs, not to who was woken. Those who lost once are not overtaken again.
+    fn overtake(&mut self, id: RunnerId) {
+        while self.pump_pending() {}
+        if let Some(runner) = self.runners.get_mut(&id)
+            && !runner.starving
+            && runner.waiters.back() == Some(&Waiter::Check)
+            && runner.waiters.len() > 1
+        {
+            runner.waiters.rotate_right(1);
+            runner.starving = true;
         }
     }
 
@@ -177,7 +196,8 @@ impl Rules {
 
     /// Begins to list what is loaded.
     pub(crate) fn list(&mut self, call: CallId) {
-        let ids: Vec<RunnerId> = self.loaded.values().copied().collect();
+        let mut ids: Vec<RunnerId> = self.loaded.values().copied().collect();
+        ids.sort_unstable();
         if self.config.era == Era::V024 {
             self.listed(call, &self.runners.keys().copied().collect::<Vec<_>>());
             return;

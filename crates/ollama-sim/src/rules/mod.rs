@@ -18,7 +18,7 @@ mod timers;
 
 pub use fault::{Fault, FaultError};
 
-use crate::api::{Answer, Job, Pull};
+use crate::api::{Answer, Job, Progress};
 use crate::clock::UnixNanos;
 use crate::config::Config;
 use crate::journal::{Event, EventKind, Journal, Received};
@@ -123,7 +123,7 @@ pub(crate) enum Stage {
     Running(RunnerId, Box<Run>),
     /// The runners that `/api/ps` looks at, and which one now.
     Listing(Vec<RunnerId>, usize),
-    Pulling(Box<Pull>, TimerKey),
+    Progress(Box<Progress>, TimerKey),
 }
 
 /// The state of the server process.
@@ -152,6 +152,8 @@ pub struct Resident {
     pub expires_at: Option<UnixNanos>,
     /// Requests that use it.
     pub requests: u32,
+    /// Which runner it is: another number is another process, with an empty prompt cache.
+    pub runner: u64,
 }
 
 impl Resident {
@@ -164,6 +166,7 @@ impl Resident {
             size: runner.size,
             expires_at: runner.expires,
             requests: runner.refs,
+            runner: runner.id,
         }
     }
 
@@ -345,7 +348,7 @@ impl Rules {
             Due::ExpireAgain(id) => self.completed.expired(id),
             Due::Ended(id) => self.unloaded(id),
             Due::Step(id) => self.step(id),
-            Due::Pull(id) => self.pull_on(id),
+            Due::Line(id) => self.line(id),
         }
     }
 
@@ -419,8 +422,8 @@ impl Rules {
         self.barred.push(id);
     }
 
-    pub(crate) fn pull_timer(&mut self, id: CallId, after: Duration) -> TimerKey {
-        self.timers.set(self.now + after, Due::Pull(id))
+    pub(crate) fn line_timer(&mut self, id: CallId, after: Duration) -> TimerKey {
+        self.timers.set(self.now + after, Due::Line(id))
     }
 
     /// The request is over: whatever it kept is free again.
@@ -439,7 +442,7 @@ impl Rules {
             return;
         };
         match &mut open.stage {
-            Stage::Arriving(timer) | Stage::Pulling(_, timer) => {
+            Stage::Arriving(timer) | Stage::Progress(_, timer) => {
                 let timer = *timer;
                 self.timers.cancel(Some(timer));
             }

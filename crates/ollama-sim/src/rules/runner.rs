@@ -98,6 +98,8 @@ pub(crate) struct Runner {
     pub(crate) unloading: bool,
     pub(crate) ping: Option<Ping>,
     pub(crate) waiters: VecDeque<Waiter>,
+    /// Those who wait have been overtaken once.
+    pub(crate) starving: bool,
     pub(crate) slots: Vec<Slot>,
     pub(crate) queue: VecDeque<CallId>,
     /// Whose prompt is computed, and whose waits for that.
@@ -131,6 +133,7 @@ impl Runner {
             unloading: false,
             ping: None,
             waiters: VecDeque::new(),
+            starving: false,
             slots: vec![Slot::default(); slots],
             queue: VecDeque::new(),
             prompts: VecDeque::new(),

@@ -26,8 +26,8 @@ pub(crate) enum Due {
     Ended(RunnerId),
     /// The next step of a computation.
     Step(CallId),
-    /// The next line of a pull.
-    Pull(CallId),
+    /// The next line of a pull or a create.
+    Line(CallId),
 }
 
 /// All timers; those of the same moment in the order in which they were set.

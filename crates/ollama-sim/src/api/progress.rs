@@ -1,4 +1,4 @@
-//! `/api/pull`: progress line by line, errors inside the stream.
+//! Progress line by line: `/api/pull` and `/api/create`, errors inside the stream.
 
 use super::answer::{Answer, NDJSON};
 use super::bytes;
@@ -17,13 +17,15 @@ const STEP: Duration = Duration::from_millis(100);
 /// Lines of progress per layer.
 const PARTS: u64 = 10;
 
-/// A pull that goes on.
+/// A pull or a create that goes on.
 #[derive(Clone, Debug)]
-pub(crate) struct Pull {
-    name: Name,
-    spec: Option<ModelSpec>,
-    lines: VecDeque<Value>,
-    stream: bool,
+pub(crate) struct Progress {
+    pub(super) name: Name,
+    /// What is installed with the last line.
+    pub(super) spec: Option<ModelSpec>,
+    /// The lines, and how long each takes.
+    pub(super) lines: VecDeque<(Duration, Value)>,
+    pub(super) stream: bool,
 }
 
 impl Rules {
@@ -41,64 +43,69 @@ impl Rules {
             |spec: &&ModelSpec| Name::parse(&spec.name).is_some_and(|name| name.key() == key);
         let spec = self.config.registry.iter().find(in_registry).cloned();
         let spec = spec.filter(|_| self.online);
-        let mut lines = VecDeque::from([json!({"status": "pulling manifest"})]);
+        let mut lines = VecDeque::from([(Duration::ZERO, json!({"status": "pulling manifest"}))]);
         match &spec {
-            Some(spec) => lines.extend(progress(spec)),
-            None if self.online => {
-                lines.push_back(json!({"error": "pull model manifest: file does not exist"}));
-            }
+            Some(spec) => lines.extend(progress(spec).into_iter().map(|line| (STEP, line))),
             None => {
-                let url = name.manifest_url();
-                let text = format!(
-                    "pull model manifest: Get \"{url}\": dial tcp: lookup registry.ollama.ai: no such host"
-                );
-                lines.push_back(json!({"error": text}));
+                let text = if self.online {
+                    "pull model manifest: file does not exist".to_owned()
+                } else {
+                    let url = name.manifest_url();
+                    format!(
+                        "pull model manifest: Get \"{url}\": dial tcp: lookup registry.ollama.ai: no such host"
+                    )
+                };
+                lines.push_back((Duration::ZERO, json!({ "error": text })));
             }
         }
         let stream = fields.flag("stream").ok().flatten().unwrap_or(true);
-        let pull = Pull {
+        let progress = Progress {
             name,
             spec,
             lines,
             stream,
         };
-        self.pull_next(id, Box::new(pull), Duration::ZERO);
+        self.next_line(id, Box::new(progress));
     }
 
-    fn pull_next(&mut self, id: CallId, pull: Box<Pull>, after: Duration) {
-        let timer = self.pull_timer(id, after);
+    pub(super) fn next_line(&mut self, id: CallId, progress: Box<Progress>) {
+        let after = progress
+            .lines
+            .front()
+            .map_or(Duration::ZERO, |(after, _)| *after);
+        let timer = self.line_timer(id, after);
         if let Some(open) = self.calls.get_mut(&id) {
-            open.stage = Stage::Pulling(pull, timer);
+            open.stage = Stage::Progress(progress, timer);
         }
     }
 
     /// The next line. The last one installs the model.
-    pub(crate) fn pull_on(&mut self, id: CallId) {
+    pub(crate) fn line(&mut self, id: CallId) {
         let Some(open) = self.calls.get_mut(&id) else {
             return;
         };
         let stage = std::mem::replace(&mut open.stage, Stage::Waiting);
-        let Stage::Pulling(mut pull, _) = stage else {
+        let Stage::Progress(mut progress, _) = stage else {
             return;
         };
-        let Some(line) = pull.lines.pop_front() else {
+        let Some((_, line)) = progress.lines.pop_front() else {
             return;
         };
-        let last = pull.lines.is_empty();
-        if let (true, Some(spec)) = (last, pull.spec.take()) {
-            let blob = self.store.put(pull.name.clone(), spec, self.wall());
+        let last = progress.lines.is_empty();
+        if last && let Some(spec) = progress.spec.take() {
+            let blob = self.store.put(progress.name.clone(), spec, self.wall());
             self.store.harm(&blob, crate::store::Blob::Whole);
         }
-        if pull.stream {
+        if progress.stream {
             self.send(id, NDJSON, Bytes::from(format!("{line}\n")));
         }
-        match (last, pull.stream) {
+        match (last, progress.stream) {
             (true, true) => self.end(id),
             (true, false) => {
                 let failed = line.get("error").is_some();
                 self.reply(id, Answer::json(if failed { 500 } else { 200 }, &line));
             }
-            (false, _) => self.pull_next(id, pull, STEP),
+            (false, _) => self.next_line(id, progress),
         }
     }
 }
