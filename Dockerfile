@@ -4,7 +4,8 @@
 ARG RUST_VERSION=1.95.0
 
 FROM docker.io/library/rust:${RUST_VERSION}-alpine AS build
-ARG CARGO_AUDITABLE_VERSION=0.7.1
+ARG RUST_VERSION
+ARG CARGO_AUDITABLE_VERSION=0.7.7
 ARG TARGETARCH
 # The image's own toolchain: rust-toolchain.toml would fetch rustfmt and clippy as well.
 ENV RUSTUP_TOOLCHAIN=${RUST_VERSION}
