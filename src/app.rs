@@ -4,18 +4,20 @@
 use crate::clock::{self, Clock};
 use crate::config::{Connection, Settings};
 use crate::driver::{Driver, Kick};
-use crate::engine::Snapshot;
+use crate::engine::{Memory, Snapshot};
 use crate::http::{BindError, Bound, Surface};
 use crate::metrics::{ConfigReload, Exposition, Metrics};
 use crate::ollama::{BuildError, Client, ClientConfig};
+use crate::state_file;
 use prometheus::Registry;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::info;
+use tracing::{info, warn};
 
 /// Why the preloader could not start.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,8 @@ pub struct App {
     surface: Arc<Surface>,
     reload: Arc<ConfigReload>,
     grace: Duration,
+    /// Where what was learned is kept, and what it holds.
+    state: Option<(PathBuf, Memory)>,
 }
 
 impl App {
@@ -67,13 +71,19 @@ impl App {
             .map(|(server, connection)| client(&server.name, connection))
             .collect::<Result<_, _>>()?;
         let bound = Bound::bind(settings.http.listen).await?;
-        let (driver, kick, snapshots) = Driver::new(settings.spec.clone(), clients, seed(), clock);
+        let (mut driver, kick, snapshots) =
+            Driver::new(settings.spec.clone(), clients, seed(), clock);
         let reload = Arc::new(ConfigReload::default());
         reload.succeeded(clock::wall());
         Metrics::new(snapshots.clone(), Arc::clone(&reload)).register(&registry)?;
         let exposition = Exposition::new(registry, snapshots.clone(), clock);
         let surface = Arc::new(Surface::new(snapshots.clone(), exposition));
         let grace = settings.http.shutdown_grace;
+        let state = settings.state_path.clone().map(|path| {
+            let memory = recall(&path);
+            driver.recall(&memory);
+            (path, memory)
+        });
         Ok(Self {
             bound,
             driver,
@@ -82,6 +92,7 @@ impl App {
             surface,
             reload,
             grace,
+            state,
         })
     }
 
@@ -113,6 +124,11 @@ impl App {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.driver.run(done(gate_closes)));
         tasks.spawn(self.bound.serve(self.surface, done(http_stops), self.grace));
+        // Ends with the driver, by the end of its snapshots.
+        let mut keeper = JoinSet::new();
+        if let Some((path, memory)) = self.state {
+            keeper.spawn(state_file::keep(path, memory, self.snapshots.clone()));
+        }
         let result = tokio::select! {
             () = shutdown => Ok(()),
             // Neither ends by itself; if one does, the other must not go on alone.
@@ -124,9 +140,18 @@ impl App {
         drop(gate.wait_for(|snapshot| !snapshot.gate.ready).await);
         drop(stop_http);
         while tasks.join_next().await.is_some() {}
+        while keeper.join_next().await.is_some() {}
         info!("ended");
         result
     }
+}
+
+/// What an earlier process learned; a file that cannot be used is none.
+fn recall(path: &Path) -> Memory {
+    state_file::read(path).unwrap_or_else(|error| {
+        warn!(path = %path.display(), error, "the state cannot be used; starting without it");
+        Memory::default()
+    })
 }
 
 /// Done when the sender is gone.

@@ -100,9 +100,8 @@ pub async fn keep(
     mut written: Memory,
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
 ) {
-    let mut failing = false;
+    let (mut failing, mut ended) = (false, false);
     loop {
-        let ended = snapshots.changed().await.is_err();
         let memory = Memory::of(&snapshots.borrow_and_update());
         if memory != written {
             let result = write_aside(path.clone(), memory.clone()).await;
@@ -113,14 +112,19 @@ pub async fn keep(
             }
             failing = result.is_err();
             written = memory;
-            if !ended {
-                tokio::time::sleep(WRITE_EVERY).await;
-            }
-        }
-        if ended {
+            ended = ended || pause(&mut snapshots).await;
+        } else if ended {
             return;
+        } else {
+            ended = snapshots.changed().await.is_err();
         }
     }
+}
+
+/// Waits until the next write may happen, or for the end of the snapshots; whether they have ended.
+async fn pause(snapshots: &mut watch::Receiver<Arc<Snapshot>>) -> bool {
+    let end = async { while snapshots.changed().await.is_ok() {} };
+    tokio::time::timeout(WRITE_EVERY, end).await.is_ok()
 }
 
 /// A slow disk must not delay a probe.

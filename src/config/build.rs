@@ -62,6 +62,8 @@ impl<'a> Build<'a> {
             return (self.report, None);
         }
         let effective = Effective::new(&parts, &self.sources);
+        let state = tree.get("state").and_then(|state| state.get("path"));
+        let state_path = state.and_then(|node| self.path(node));
         let (specs, connections) = parts
             .servers
             .into_iter()
@@ -76,6 +78,7 @@ impl<'a> Build<'a> {
             },
             connections,
             http: parts.draft.http,
+            state_path,
             log,
         };
         (self.report, Some((settings, effective)))

@@ -42,8 +42,11 @@ impl Effective {
         let defaults = map(&parts.defaults, &[MODEL_SHARED], "defaults", sources);
         root.put(&["defaults"], typed_options(without(defaults, "warmup")));
         for key in SECTIONS {
-            let path: Vec<&str> = key.name.split('.').collect();
-            root.put(&path, node(key, &parts.draft, key.name, sources));
+            let node = node(key, &parts.draft, key.name, sources);
+            if node.value != Value::Null {
+                let path: Vec<&str> = key.name.split('.').collect();
+                root.put(&path, node);
+            }
         }
         Self { root }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub(super) const SERVERS_MAX: usize = 32;
 
 /// Most models. Each has about a hundred series in `/metrics`, on each server.
-pub(super) const MODELS_MAX: usize = 64;
+pub(super) const MODELS_MAX: usize = 256;
 
 /// Longest name for people, and longest name of a model.
 pub(super) const NAME_MAX: usize = 512;
@@ -23,7 +23,7 @@ pub(super) const SERVER_NAME_MAX: usize = 63;
 const URL_MAX: usize = 2048;
 
 /// Longest path of a file.
-const PATH_MAX: usize = 4096;
+pub(super) const PATH_MAX: usize = 4096;
 
 /// The values of a model.
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 //! names of the variables, the hints, `print-config` and the reference in docs/CONFIGURATION.md are made from it.
 
 use super::field::{Accepts, Field, Misfit};
+use super::items::PATH_MAX;
 use super::node::{Node, Value};
 use super::settings::{HttpSettings, LogFormat};
 use crate::engine::spec::{
@@ -72,6 +73,7 @@ pub(super) struct Draft {
     pub(super) readiness: ReadinessSpec,
     pub(super) warmup_parallel: usize,
     pub(super) http: HttpSettings,
+    pub(super) state_path: Option<Arc<str>>,
     pub(super) log_format: LogFormat,
     pub(super) log_filter: Arc<str>,
     pub(super) debug: bool,
@@ -88,6 +90,7 @@ impl Default for Draft {
             },
             warmup_parallel: 1,
             http: HttpSettings::default(),
+            state_path: None,
             log_format: LogFormat::Text,
             log_filter: "info".into(),
             debug: false,
@@ -132,6 +135,12 @@ pub(super) const SECTIONS: &[Key<Draft>] = &[
         Accepts::Bool,
         timing.abort_on_timeout,
         "Drop the load request when its attempt times out, so that the next attempt starts from zero"
+    ),
+    key!(
+        "pull.timeout",
+        time(1000, DAY),
+        timing.pull_timeout,
+        "A pull that gets no further for so long is given up; the next attempt goes on from where it ended"
     ),
     key!(
         "poll.interval",
@@ -252,6 +261,12 @@ pub(super) const SECTIONS: &[Key<Draft>] = &[
         time(0, 10 * MINUTE),
         http.shutdown_grace,
         "How long open requests may take to end at shutdown"
+    ),
+    key!(
+        "state.path",
+        text(PATH_MAX),
+        state_path,
+        "File that keeps what was learned across restarts: load and warm-up times, last losses; without it nothing is kept"
     ),
     key!(
         "log.format",

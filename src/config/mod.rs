@@ -144,8 +144,10 @@ fn built_in(environment: &[(String, String)]) -> Node {
     let draft = Draft::default();
     for key in SECTIONS {
         let value = (key.show)(&draft, &key.accepts);
-        let path: Vec<&str> = key.name.split('.').collect();
-        root.put(&path, Node::built_in(value));
+        if value != Value::Null {
+            let path: Vec<&str> = key.name.split('.').collect();
+            root.put(&path, Node::built_in(value));
+        }
     }
     let defaults = ModelDraft::default();
     for key in MODEL_SHARED {

@@ -20,6 +20,8 @@ pub struct Settings {
     pub connections: Vec<Connection>,
     /// The admin server.
     pub http: HttpSettings,
+    /// The file that keeps what was learned.
+    pub state_path: Option<PathBuf>,
     /// The log.
     pub log: LogSettings,
 }
