@@ -214,7 +214,7 @@ impl Engine {
         instance.plan = None;
         instance.touch();
         let took = now.since(plan.started.unwrap_or(started));
-        if plan.conversations > 0 && plan.purpose != Purpose::Health {
+        if plan.conversations > 0 && plan.purpose == Purpose::Verify {
             instance.totals().warmup_seconds.observe(took);
             instance.warmup_duration = Some(took);
         }

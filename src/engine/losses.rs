@@ -345,11 +345,13 @@ impl Engine {
         }
         self.note_error(now, id, failure);
         let instance = &mut self.instances[id];
-        count(
-            &mut instance.totals().preload_failures,
-            &FailureKind::ALL,
-            &failure.kind,
-        );
+        if instance.attempts > 0 {
+            count(
+                &mut instance.totals().preload_failures,
+                &FailureKind::ALL,
+                &failure.kind,
+            );
+        }
         instance.attempts = instance.attempts.max(1);
         instance.mid_attempt = false;
         let spec = &self.models[instance.model];

@@ -381,3 +381,14 @@ fn what_was_not_unloaded_is_not_held() {
     world.pass(3000);
     assert_eq!(world.state("b:latest"), State::Loading);
 }
+
+#[test]
+fn a_failed_ping_is_no_failed_load_attempt() {
+    let mut world = one();
+    world.frozen.push("a:latest".into());
+    world.pass(7000);
+    world.fail("ping a:latest", FailureKind::RunnerCrashed);
+    let totals = world.view("a:latest").totals.clone();
+    assert_eq!(totals.preload_failures.iter().sum::<u64>(), 0);
+    assert_eq!(totals.losses.iter().sum::<u64>(), 1);
+}

@@ -338,7 +338,10 @@ fn embed(inputs: Vec<String>) -> Work {
 /// A conversation as a template would write it, so that a common beginning is a common beginning of tokens.
 fn conversation(fields: &Fields, messages: &[Value]) -> String {
     let mut text = String::new();
-    if let Some(tools) = fields.get("tools") {
+    // An empty list is no list: a template writes nothing for it.
+    let tools = fields.get("tools");
+    if let Some(tools) = tools.filter(|tools| tools.as_array().is_none_or(|list| !list.is_empty()))
+    {
         text.push_str(&tools.to_string());
     }
     for message in messages {
