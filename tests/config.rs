@@ -165,8 +165,10 @@ fn a_secret_is_carried_and_never_shown() {
 
     let mut texts = Vec::new();
     for file in fixtures("") {
+        texts.push(format!("{:?}", sources(&file)));
         match config::load(&sources(&file)) {
             Ok(loaded) => texts.extend([
+                format!("{loaded:?}"),
                 format!("{:?}", loaded.settings),
                 loaded.to_yaml(),
                 loaded.to_json(),

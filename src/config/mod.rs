@@ -41,10 +41,11 @@ use items::{MODEL_SHARED, ModelDraft};
 use keys::{Draft, SECTIONS};
 use layers::Layer;
 use node::{Node, Value};
+use std::fmt;
 use std::path::PathBuf;
 
 /// Where a configuration comes from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// The file, if there is one.
     pub file: Option<PathBuf>,
@@ -54,6 +55,19 @@ pub struct Sources {
     pub flags: Vec<Given>,
     /// `KEY=VALUE` of `--set`; they win over all others.
     pub set: Vec<String>,
+}
+
+/// Names only: the values may hold secrets.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variables: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Sources")
+            .field("file", &self.file)
+            .field("env", &variables)
+            .field("flags", &self.flags)
+            .field("set", &self.set.len())
+            .finish()
+    }
 }
 
 /// A valid configuration.

@@ -7,6 +7,7 @@ use super::node::{Node, Origin, Value};
 use super::overlay;
 use super::problem::{Problem, Report};
 use super::walk::all_keys;
+use std::fmt;
 use std::sync::Arc;
 
 /// Begins the name of a variable that sets any key. The second underscore keeps away the variables that Kubernetes
@@ -30,11 +31,18 @@ pub(super) const HISTORIC: [(&str, &str); 5] = [
 ];
 
 /// A key, its value as text, and where it was given.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Given {
     key: String,
     value: String,
     origin: Origin,
+}
+
+/// Without the value, which may hold a secret.
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.key, self.origin)
+    }
 }
 
 impl Given {
