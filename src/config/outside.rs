@@ -22,7 +22,7 @@ const WHOLE_LIST: &str =
     "a list is given as a whole, as JSON, such as `[{\"model\": \"tinyllama\"}]`";
 
 /// Variables with names of their own, and their keys; those further down win.
-pub(super) const HISTORIC: [(&str, &str); 5] = [
+pub(super) const NAMED_VARIABLES: [(&str, &str); 5] = [
     ("RUST_LOG", "log.filter"),
     ("OLLAMA_URL", "servers"),
     ("MODEL_PRELOAD_TIMEOUT", "preload.timeout"),
@@ -59,7 +59,7 @@ impl Given {
 /// What the environment says, the later ones to win; variables that nobody knows are problems.
 pub(super) fn environment(environment: &[(String, String)], report: &mut Report) -> Vec<Given> {
     let mut given = Vec::new();
-    for (variable, key) in HISTORIC {
+    for (variable, key) in NAMED_VARIABLES {
         // An empty RUST_LOG says nothing to any program; it is not ours to refuse.
         let says = |value: &str| variable != "RUST_LOG" || !value.trim().is_empty();
         let mut found = environment.iter();

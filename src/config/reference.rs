@@ -4,7 +4,7 @@ use super::field::Accepts;
 use super::items::{MODEL_OWN, MODEL_SHARED, ModelDraft, SERVER, ServerDraft};
 use super::keys::{Draft, Key, SECTIONS};
 use super::node::{Node, Value};
-use super::outside::{HISTORIC, variable_of};
+use super::outside::{NAMED_VARIABLES, variable_of};
 use super::walk::join;
 
 /// A table of every key in Markdown: type, default, meaning, variable.
@@ -53,7 +53,10 @@ fn table<D>(text: &mut String, prefix: &str, keys: &[Key<D>], draft: &D) {
 }
 
 fn row(text: &mut String, key: &str, kind: &str, default: &str, about: &str) {
-    let mut variables: Vec<_> = HISTORIC.iter().filter(|(_, of)| *of == key).collect();
+    let mut variables: Vec<_> = NAMED_VARIABLES
+        .iter()
+        .filter(|(_, of)| *of == key)
+        .collect();
     variables.reverse();
     let mut names: Vec<_> = variables
         .into_iter()
