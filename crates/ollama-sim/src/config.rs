@@ -209,7 +209,7 @@ pub struct ModelSpec {
     pub blob: String,
     /// Digest of the manifest; empty = made of the name and the blob.
     pub digest: String,
-    /// Digests of LoRA adapters.
+    /// Digests of adapters.
     pub adapters: Vec<String>,
     /// The Modelfile's parameters.
     pub parameters: Vec<(String, Value)>,
@@ -223,6 +223,8 @@ pub struct ModelSpec {
     pub parameter_size: String,
     /// Such as `Q4_0`.
     pub quantization: String,
+    /// Percent of it that is in video memory.
+    pub vram_percent: u32,
     /// Numbers of an embedding, as `/api/tags` tells it.
     pub embedding_length: u32,
     /// The base of a variant.
@@ -254,6 +256,7 @@ impl ModelSpec {
             family: "llama".into(),
             parameter_size: "1B".into(),
             quantization: "Q4_0".into(),
+            vram_percent: 0,
             embedding_length: 576,
             parent: String::new(),
             newer_engine: false,
@@ -301,7 +304,8 @@ impl ModelSpec {
         }
     }
 
-    pub(crate) fn has_name(&self) -> bool {
+    /// Whether its name is a model name.
+    pub fn has_name(&self) -> bool {
         crate::store::name::Name::parse(&self.name).is_some()
     }
 

@@ -13,6 +13,9 @@ pub const EVENTS_MAX: usize = 4096;
 /// Bytes of a body that are remembered.
 pub const BODY_MAX: usize = 16 << 10;
 
+/// Bytes of a body that are logged.
+const LOGGED_MAX: usize = 400;
+
 /// A request as it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Received {
@@ -93,6 +96,12 @@ impl Journal {
             }
             Body::File { .. } => String::new(),
         };
+        tracing::debug!(
+            method = call.method,
+            path = call.path,
+            body = body.get(..body.len().min(LOGGED_MAX)),
+            "request"
+        );
         if self.requests.len() >= REQUESTS_MAX {
             self.requests.pop_front();
         }
@@ -108,6 +117,7 @@ impl Journal {
         if self.events.len() >= EVENTS_MAX {
             self.events.pop_front();
         }
+        tracing::info!(event = kind.name(), model);
         self.events.push_back(Event {
             at,
             kind,

@@ -1,4 +1,9 @@
 //! The simulated server over real sockets: what only sockets can show.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
 
 mod http_client;
 

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 /// Native JSON.
 pub(crate) const JSON: &str = "application/json; charset=utf-8";
-/// JSON of the OpenAI interface, and of a few errors.
+/// JSON of the `/v1` interface, and of a few errors.
 pub(crate) const JSON_PLAIN: &str = "application/json";
 /// Native streams.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
-/// Streams of the OpenAI interface.
+/// Streams of the `/v1` interface.
 pub(crate) const SSE: &str = "text/event-stream";
 
 /// An answer that is not yet in bytes: an error looks otherwise on `/v1/…` and in a stream.
@@ -148,13 +148,13 @@ impl Answer {
         }
     }
 
-    /// As the last piece of a stream; the OpenAI interface swallows errors there.
+    /// As the last piece of a stream; the `/v1` interface swallows errors there.
     pub(crate) fn into_piece(self, openai: bool) -> Option<Bytes> {
         match self.body {
             Body::Error(text) if !openai => {
                 Some(Bytes::from(format!("{}\n", json!({"error": text}))))
             }
-            _ => None,
+            Body::Empty | Body::Text(_) | Body::Json(_) | Body::Error(_) => None,
         }
     }
 }

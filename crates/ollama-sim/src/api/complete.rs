@@ -1,6 +1,7 @@
 //! Answers of requests that needed a runner: loads, unloads, text, embeddings.
 
 use super::answer::{Answer, NDJSON, SSE};
+use super::models::date;
 use super::request::{Job, Style, Work};
 use super::{bytes, openai};
 use crate::rules::{CallId, Rules, Run, Stage, Waiter};
@@ -85,7 +86,7 @@ impl Rules {
     fn head(&self, echo: &str) -> Map<String, Value> {
         let mut map = Map::new();
         map.insert("model".into(), echo.into());
-        map.insert("created_at".into(), self.date(self.wall()).into());
+        map.insert("created_at".into(), date(self.wall()).into());
         map
     }
 
@@ -154,7 +155,7 @@ impl Rules {
             return;
         };
         let times = [
-            ("total_duration", nanos(self.now - open.begun)),
+            ("total_duration", nanos(self.now.saturating_sub(open.begun))),
             (
                 "load_duration",
                 nanos(open.got_runner.saturating_sub(open.begun)),
@@ -164,7 +165,7 @@ impl Rules {
             ("eval_count", u64::from(run.done)),
             (
                 "eval_duration",
-                nanos(self.now - run.answer_began).max(1000),
+                nanos(self.now.saturating_sub(run.answer_began)).max(1000),
             ),
         ];
         for (name, value) in times {
@@ -189,12 +190,16 @@ impl Rules {
         let Some(open) = self.calls.get(&id) else {
             return;
         };
-        let total = nanos(self.now - open.begun);
+        let total = nanos(self.now.saturating_sub(open.begun));
         let load = nanos(open.got_runner.saturating_sub(open.begun));
         let answer = match job.style {
             Style::Embeddings => json!({"embedding": vectors.first()}),
             Style::OpenAiEmbed => openai::embeddings(job, &vectors, run.prompt),
-            _ => json!({
+            Style::Embed
+            | Style::Generate
+            | Style::Chat
+            | Style::OpenAiChat
+            | Style::OpenAiText => json!({
                 "model": job.echo,
                 "embeddings": vectors,
                 "total_duration": total,

@@ -119,9 +119,9 @@ impl Rules {
                     "neither 'from' or 'files' was specified",
                 ));
             };
-            self.from_file(digest.trim_start_matches("sha256:"), &mut lines)?
+            self.file_spec(digest.trim_start_matches("sha256:"), &mut lines)?
         } else {
-            self.from_model(from, &mut lines)?
+            self.base_spec(from, &mut lines)?
         };
         spec.name = name.to_string();
         let parameters = fields.object("parameters").map_err(bad)?;
@@ -161,7 +161,7 @@ impl Rules {
 
     /// The lines of a create from an upload. What is rewritten becomes another blob; what is known from the
     /// configuration has the properties given there.
-    fn from_file(&mut self, digest: &str, lines: &mut Vec<Value>) -> Result<ModelSpec, Answer> {
+    fn file_spec(&mut self, digest: &str, lines: &mut Vec<Value>) -> Result<ModelSpec, Answer> {
         let size = self.store.upload(digest);
         let size = match size {
             None => return Err(Answer::error_plain(400, "blob does not exist")),
@@ -200,7 +200,7 @@ impl Rules {
         Ok(spec)
     }
 
-    fn from_model(&mut self, from: &str, lines: &mut Vec<Value>) -> Result<ModelSpec, Answer> {
+    fn base_spec(&mut self, from: &str, lines: &mut Vec<Value>) -> Result<ModelSpec, Answer> {
         let found = Name::parse(from).and_then(|name| self.store.find(&name).cloned());
         let Some(model) = found else {
             return Err(Answer::not_found(from));

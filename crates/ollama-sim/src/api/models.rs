@@ -18,13 +18,14 @@ const TEMPLATE: &str = "{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Conte
 /// Where cloud models run.
 const REMOTE: &str = "https://ollama.com:443";
 
-impl Rules {
-    pub(crate) fn date(&self, nanos: UnixNanos) -> String {
-        let date = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok();
-        date.and_then(|date| date.format(&Rfc3339).ok())
-            .unwrap_or_default()
-    }
+/// RFC 3339 in UTC, with the digits of a second that it has.
+pub(super) fn date(nanos: UnixNanos) -> String {
+    let date = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok();
+    date.and_then(|date| date.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
 
+impl Rules {
     pub(super) fn version(&self) -> Answer {
         let version = self
             .config
@@ -48,7 +49,7 @@ impl Rules {
             let mut entry = json!({
                 "name": model.name.to_string(),
                 "model": model.name.to_string(),
-                "modified_at": self.date(model.modified),
+                "modified_at": date(model.modified),
                 "size": model.size,
                 "digest": model.digest,
                 "details": details(&model, true),
@@ -78,31 +79,13 @@ impl Rules {
                 let expires = runner
                     .expires
                     .unwrap_or(now + UnixNanos::from(runner.session));
-                (expires, self.ps_entry(runner, expires))
+                (expires, ps_entry(runner, expires))
             })
             .collect();
         // By whole seconds; what lives equally long is in the order of loading (by chance on the real server).
         rows.sort_by_key(|(expires, _)| std::cmp::Reverse(expires / 1_000_000_000));
         let models: Vec<Value> = rows.into_iter().map(|(_, row)| row).collect();
         self.reply(id, Answer::json(200, &json!({"models": models})));
-    }
-
-    fn ps_entry(&self, runner: &Runner, expires: UnixNanos) -> Value {
-        let mut details = details(&runner.model, false);
-        if let Some(map) = details.as_object_mut() {
-            // Unlike `/api/tags`, this never tells the base of a variant.
-            map.insert("parent_model".into(), "".into());
-        }
-        json!({
-            "name": runner.model.name.to_string(),
-            "model": runner.model.name.to_string(),
-            "size": runner.size,
-            "digest": runner.model.digest,
-            "details": details,
-            "expires_at": self.date(expires),
-            "size_vram": 0,
-            "context_length": runner.options.num_ctx,
-        })
     }
 
     pub(super) fn show(&mut self, call: &Call) -> Answer {
@@ -128,32 +111,50 @@ impl Rules {
         let there =
             |model: &Model| !matches!(self.store.blob(&model.blob), None | Some(Blob::Missing(_)));
         match found.filter(there) {
-            Some(model) => Answer::json(200, &self.shown(&model)),
+            Some(model) => Answer::json(200, &shown(&model)),
             None => Answer::not_found(&name.to_string()),
         }
     }
+}
 
-    fn shown(&self, model: &Model) -> Value {
-        let mut map = Map::new();
-        map.insert("modelfile".into(), modelfile(model).into());
-        map.insert("parameters".into(), parameters(model).into());
-        map.insert("template".into(), TEMPLATE.into());
-        if !model.spec.system.is_empty() {
-            map.insert("system".into(), model.spec.system.clone().into());
-        }
-        map.insert("details".into(), details(model, false));
-        if model.spec.kind == Kind::Cloud {
-            add_remote(&mut map, model);
-        }
-        map.insert("model_info".into(), Value::Object(info(model)));
-        map.insert(
-            "tensors".into(),
-            json!([{"name": "output_norm.weight", "type": "F32", "shape": [576]}]),
-        );
-        map.insert("capabilities".into(), model.capabilities().into());
-        map.insert("modified_at".into(), self.date(model.modified).into());
-        Value::Object(map)
+fn ps_entry(runner: &Runner, expires: UnixNanos) -> Value {
+    let mut details = details(&runner.model, false);
+    if let Some(map) = details.as_object_mut() {
+        // Unlike `/api/tags`, this never tells the base of a variant.
+        map.insert("parent_model".into(), "".into());
     }
+    json!({
+        "name": runner.model.name.to_string(),
+        "model": runner.model.name.to_string(),
+        "size": runner.size,
+        "digest": runner.model.digest,
+        "details": details,
+        "expires_at": date(expires),
+        "size_vram": runner.size / 100 * u64::from(runner.model.spec.vram_percent.min(100)),
+        "context_length": runner.options.num_ctx,
+    })
+}
+
+fn shown(model: &Model) -> Value {
+    let mut map = Map::new();
+    map.insert("modelfile".into(), modelfile(model).into());
+    map.insert("parameters".into(), parameters(model).into());
+    map.insert("template".into(), TEMPLATE.into());
+    if !model.spec.system.is_empty() {
+        map.insert("system".into(), model.spec.system.clone().into());
+    }
+    map.insert("details".into(), details(model, false));
+    if model.spec.kind == Kind::Cloud {
+        add_remote(&mut map, model);
+    }
+    map.insert("model_info".into(), Value::Object(info(model)));
+    map.insert(
+        "tensors".into(),
+        json!([{"name": "output_norm.weight", "type": "F32", "shape": [576]}]),
+    );
+    map.insert("capabilities".into(), model.capabilities().into());
+    map.insert("modified_at".into(), date(model.modified).into());
+    Value::Object(map)
 }
 
 fn add_remote(map: &mut Map<String, Value>, model: &Model) {
@@ -203,39 +204,37 @@ fn info(model: &Model) -> Map<String, Value> {
 
 /// `%-30s %#v`, as Go writes it; lists have a line per value.
 fn parameters(model: &Model) -> String {
-    let mut lines = Vec::new();
-    for (name, value) in &model.spec.parameters {
-        match value {
-            Value::Array(all) => lines.extend(all.iter().map(|one| format!("{name:<30} {one}"))),
-            one => lines.push(format!("{name:<30} {one}")),
-        }
-    }
-    lines.join("\n")
+    let lines = values(model).map(|(name, value)| format!("{name:<30} {value}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Each parameter; of a list each value.
+fn values(model: &Model) -> impl Iterator<Item = (&str, &Value)> {
+    model.spec.parameters.iter().flat_map(|(name, value)| {
+        let all = match value.as_array() {
+            Some(list) => list.as_slice(),
+            None => std::slice::from_ref(value),
+        };
+        all.iter().map(|one| (name.as_str(), one))
+    })
 }
 
 fn modelfile(model: &Model) -> String {
-    let mut text = format!(
+    let head = format!(
         "# Modelfile generated by \"ollama show\"\n# To build a new Modelfile based on this, replace FROM with:\n\
-         # FROM {}\n\nFROM /models/blobs/sha256-{}\nTEMPLATE \"{TEMPLATE}\"\n",
+         # FROM {}\n\nFROM /models/blobs/sha256-{}\nTEMPLATE \"{TEMPLATE}\"",
         model.name, model.blob
     );
-    for adapter in &model.spec.adapters {
-        text.push_str(&format!("ADAPTER /models/blobs/sha256-{adapter}\n"));
-    }
+    let mut lines = vec![head];
+    let adapters = model.spec.adapters.iter();
+    lines.extend(adapters.map(|digest| format!("ADAPTER /models/blobs/sha256-{digest}")));
     if !model.spec.system.is_empty() {
-        text.push_str(&format!("SYSTEM {}\n", model.spec.system));
+        lines.push(format!("SYSTEM {}", model.spec.system));
     }
-    for (name, value) in &model.spec.parameters {
-        let mut line = |value: &Value| {
-            let plain = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
-            text.push_str(&format!("PARAMETER {name} {plain}\n"));
-        };
-        match value {
-            Value::Array(all) => all.iter().for_each(line),
-            one => line(one),
-        }
-    }
-    text
+    lines.extend(values(model).map(|(name, value)| match value.as_str() {
+        Some(text) => format!("PARAMETER {name} {text}"),
+        None => format!("PARAMETER {name} {value}"),
+    }));
+    lines.push(String::new());
+    lines.join("\n")
 }

@@ -1,4 +1,4 @@
-//! The OpenAI interface, as far as clients of a small server use it.
+//! The `/v1` interface, as far as clients of a small server use it.
 
 use super::answer::{Answer, SSE};
 use super::complete::words;
@@ -108,7 +108,7 @@ impl Rules {
                 map.insert("choices".into(), json!([]));
                 map.insert("usage".into(), tokens.usage());
             }
-            last.push_str(&format!("data: {usage}\n\n"));
+            last.extend(["data: ", &usage.to_string(), "\n\n"]);
         }
         last.push_str("data: [DONE]\n\n");
         self.send(id, SSE, Bytes::from(last));

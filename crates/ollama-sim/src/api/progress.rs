@@ -44,19 +44,18 @@ impl Rules {
         let spec = self.config.registry.iter().find(in_registry).cloned();
         let spec = spec.filter(|_| self.online);
         let mut lines = VecDeque::from([(Duration::ZERO, json!({"status": "pulling manifest"}))]);
-        match &spec {
-            Some(spec) => lines.extend(progress(spec).into_iter().map(|line| (STEP, line))),
-            None => {
-                let text = if self.online {
-                    "pull model manifest: file does not exist".to_owned()
-                } else {
-                    let url = name.manifest_url();
-                    format!(
-                        "pull model manifest: Get \"{url}\": dial tcp: lookup registry.ollama.ai: no such host"
-                    )
-                };
-                lines.push_back((Duration::ZERO, json!({ "error": text })));
-            }
+        if let Some(spec) = &spec {
+            lines.extend(progress(spec).into_iter().map(|line| (STEP, line)));
+        } else {
+            let text = if self.online {
+                "pull model manifest: file does not exist".to_owned()
+            } else {
+                let url = name.manifest_url();
+                format!(
+                    "pull model manifest: Get \"{url}\": dial tcp: lookup registry.ollama.ai: no such host"
+                )
+            };
+            lines.push_back((Duration::ZERO, json!({ "error": text })));
         }
         let stream = fields.flag("stream").ok().flatten().unwrap_or(true);
         let progress = Progress {

@@ -44,11 +44,10 @@ impl Style {
         match self {
             Self::Generate => "GenerateRequest",
             Self::Chat => "ChatRequest",
-            Self::Embed => "EmbedRequest",
             Self::Embeddings => "EmbeddingRequest",
             Self::OpenAiChat => "ChatCompletionRequest",
             Self::OpenAiText => "CompletionRequest",
-            Self::OpenAiEmbed => "EmbedRequest",
+            Self::Embed | Self::OpenAiEmbed => "EmbedRequest",
         }
     }
 }
@@ -79,7 +78,7 @@ pub(crate) struct Job {
     pub(crate) work: Work,
     pub(crate) style: Style,
     pub(crate) stream: bool,
-    /// OpenAI: whether the stream ends with a count of tokens.
+    /// On `/v1`: whether the stream ends with a count of tokens.
     pub(crate) usage: bool,
 }
 
@@ -158,7 +157,9 @@ impl Rules {
     fn named(&self, echo: &str, style: Style) -> Result<Model, Answer> {
         let missing = |echo: &str| match style {
             Style::Embed | Style::Embeddings | Style::OpenAiEmbed => Answer::pull_first(echo),
-            _ => Answer::not_found(echo),
+            Style::Generate | Style::Chat | Style::OpenAiChat | Style::OpenAiText => {
+                Answer::not_found(echo)
+            }
         };
         match reference(echo) {
             Ok(Reference::Local(name)) => {
@@ -175,7 +176,11 @@ impl Rules {
             Ok(Reference::Cloud) => Err(self.cloud(style)),
             Err(NameError::Empty) => Err(match style {
                 Style::Generate | Style::Embed => Answer::not_found(""),
-                _ => Answer::error(400, "model is required"),
+                Style::Chat
+                | Style::Embeddings
+                | Style::OpenAiChat
+                | Style::OpenAiText
+                | Style::OpenAiEmbed => Answer::error(400, "model is required"),
             }),
             Err(NameError::Invalid) => Err(Answer::invalid_name()),
             Err(NameError::BothSources(text)) => Err(Answer::error(
@@ -190,7 +195,7 @@ impl Rules {
         let path = match style {
             Style::Generate => "generate",
             Style::Embed | Style::Embeddings | Style::OpenAiEmbed => "embed",
-            _ => "chat",
+            Style::Chat | Style::OpenAiChat | Style::OpenAiText => "chat",
         };
         let seconds = self.wall() / 1_000_000_000;
         Answer::error(
@@ -350,7 +355,7 @@ fn conversation(fields: &Fields, messages: &[Value]) -> String {
             Some(Value::Null) | None => String::new(),
             Some(other) => other.to_string(),
         };
-        text.push_str(&format!("<{}>\n{}\n", part("role"), part("content")));
+        text.extend(["<", &part("role"), ">\n", &part("content"), "\n"]);
     }
     text
 }

@@ -117,7 +117,7 @@ impl Rules {
         if let Some(runner) = self.runners.remove(&id) {
             self.loaded.remove(runner.key());
             self.note(EventKind::Unloaded, &runner.model.name.to_string());
-            for waiter in runner.waiters {
+            for waiter in &runner.waiters {
                 self.without_runner(waiter);
             }
         }

@@ -172,7 +172,7 @@ impl Rules {
         let spoken = match run.step {
             Step::Prompt => {
                 run.step = Step::Answer;
-                run.prompt_time = now - run.began;
+                run.prompt_time = now.saturating_sub(run.began);
                 run.answer_began = now;
                 // The first token is the result of the prompt.
                 u32::from(run.wanted > 0)
@@ -255,7 +255,7 @@ impl Rules {
                 && let Some(since) = run.since.take()
             {
                 self.timers.cancel(run.timer.take());
-                run.left = run.left.saturating_sub(now - since);
+                run.left = run.left.saturating_sub(now.saturating_sub(since));
             }
         }
     }

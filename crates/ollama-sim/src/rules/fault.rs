@@ -74,48 +74,41 @@ pub enum FaultError {
 impl Rules {
     pub(super) fn apply(&mut self, fault: &Fault) -> Result<(), FaultError> {
         match fault {
-            Fault::Crash(model) => self.runner_of(model).map(|id| self.crash(id)),
-            Fault::Hang(model) => self.runner_of(model).map(|id| self.freeze(id)),
-            Fault::Thaw(model) => self.runner_of(model).map(|id| self.thaw(id)),
+            Fault::Crash(model) => self.crash(self.runner_of(model)?),
+            Fault::Hang(model) => self.freeze(self.runner_of(model)?),
+            Fault::Thaw(model) => self.thaw(self.runner_of(model)?),
+            Fault::OutOfMemory(model) => self.run_out_of_memory(self.runner_of(model)?),
             Fault::Unload(model) => {
                 self.weights_of(model)?;
                 let body = serde_json::json!({"model": model, "keep_alive": 0});
                 self.client("/api/generate", body.to_string());
-                Ok(())
             }
-            Fault::Client { path, body } => {
-                self.client(path, body.clone());
-                Ok(())
-            }
-            Fault::OutOfMemory(model) => self.runner_of(model).map(|id| self.run_out_of_memory(id)),
+            Fault::Client { path, body } => self.client(path, body.clone()),
             Fault::Delete(model) => {
                 let name = Name::parse(model).filter(|name| self.store.delete(name));
-                name.map(|_| ())
-                    .ok_or_else(|| FaultError::NoModel(model.clone()))
+                name.ok_or_else(|| FaultError::NoModel(model.clone()))?;
             }
             Fault::Install(spec) => {
-                let name = Name::parse(&spec.name)
-                    .ok_or_else(|| FaultError::NoModel(spec.name.clone()))?;
+                let name = Name::parse(&spec.name);
+                let name = name.ok_or_else(|| FaultError::NoModel(spec.name.clone()))?;
                 self.store.put(name, (**spec).clone(), self.wall());
-                Ok(())
             }
-            Fault::LoseWeights(model) => self.harm(model, Blob::Missing),
-            Fault::CutWeights(model) => self.harm(model, Blob::Cut),
-            Fault::RestoreWeights(model) => self.harm(model, Blob::Whole),
-            Fault::LoadTime(model, time) => self.set_load_time(model, *time),
-            Fault::Memory(bytes) => {
-                self.memory = *bytes;
-                Ok(())
+            Fault::LoseWeights(model) => self.store.harm(&self.weights_of(model)?, Blob::Missing),
+            Fault::CutWeights(model) => self.store.harm(&self.weights_of(model)?, Blob::Cut),
+            Fault::RestoreWeights(model) => self.store.harm(&self.weights_of(model)?, Blob::Whole),
+            Fault::LoadTime(model, load) => {
+                let (blob, load) = (self.weights_of(model)?, *load);
+                self.store.change(&blob, |spec| ModelSpec { load, ..spec });
             }
-            Fault::Online(online) => {
-                self.online = *online;
-                Ok(())
-            }
-            Fault::FreezeServer | Fault::ThawServer | Fault::Stop | Fault::Kill | Fault::Start => {
-                self.change_server(fault);
-                Ok(())
-            }
+            Fault::Memory(bytes) => self.memory = *bytes,
+            Fault::Online(online) => self.online = *online,
+            Fault::FreezeServer => self.change_server(Server::Runs, Server::Frozen),
+            Fault::ThawServer => self.change_server(Server::Frozen, Server::Runs),
+            Fault::Start => self.change_server(Server::Down, Server::Runs),
+            Fault::Stop => self.go_down(false),
+            Fault::Kill => self.go_down(true),
         }
+        Ok(())
     }
 
     fn weights_of(&self, model: &str) -> Result<String, FaultError> {
@@ -161,18 +154,6 @@ impl Rules {
         }
     }
 
-    fn harm(&mut self, model: &str, harm: fn(u64) -> Blob) -> Result<(), FaultError> {
-        let blob = self.weights_of(model)?;
-        self.store.harm(&blob, harm);
-        Ok(())
-    }
-
-    fn set_load_time(&mut self, model: &str, load: Duration) -> Result<(), FaultError> {
-        let blob = self.weights_of(model)?;
-        self.store.change(&blob, |spec| ModelSpec { load, ..spec });
-        Ok(())
-    }
-
     /// A computation finds no memory: it fails, and every runner is marked to go.
     fn run_out_of_memory(&mut self, id: RunnerId) {
         let running = self.runners.get(&id).map(|runner| {
@@ -189,34 +170,28 @@ impl Rules {
         }
     }
 
-    fn change_server(&mut self, fault: &Fault) {
-        let next = match fault {
-            Fault::FreezeServer if self.server == Server::Runs => Server::Frozen,
-            Fault::ThawServer if self.server == Server::Frozen => Server::Runs,
-            Fault::Stop | Fault::Kill if self.server != Server::Down => Server::Down,
-            Fault::Start if self.server == Server::Down => Server::Runs,
-            _ => return,
-        };
-        let down = self.server == Server::Down;
-        self.server = next;
-        match next {
-            Server::Frozen => {}
-            Server::Runs if down => {
-                self.store.forget_capabilities();
-                self.note(EventKind::ServerStarted, "");
-                self.out.push(Output::Listening(true));
-            }
-            Server::Runs => {
-                for (id, call) in std::mem::take(&mut self.held) {
-                    self.arrive(id, call);
-                }
-            }
-            Server::Down => self.go_down(matches!(fault, Fault::Kill)),
+    /// Does nothing if the server is in another state than `from`.
+    fn change_server(&mut self, from: Server, to: Server) {
+        if self.server != from {
+            return;
+        }
+        self.server = to;
+        if from == Server::Down {
+            self.store.forget_capabilities();
+            self.note(EventKind::ServerStarted, "");
+            self.out.push(Output::Listening(true));
+        }
+        for (id, call) in std::mem::take(&mut self.held) {
+            self.arrive(id, call);
         }
     }
 
     /// Connections are closed at once, without an answer.
     fn go_down(&mut self, killed: bool) {
+        if self.server == Server::Down {
+            return;
+        }
+        self.server = Server::Down;
         self.note(EventKind::ServerStopped, "");
         self.out.push(Output::Listening(false));
         let open = std::mem::take(&mut self.calls).into_keys();

@@ -19,7 +19,7 @@ impl Rules {
         if let Some(runner) = self.runners.get_mut(&id) {
             runner.waiters.push_back(waiter);
         } else {
-            self.without_runner(waiter);
+            self.without_runner(&waiter);
         }
     }
 
@@ -33,13 +33,13 @@ impl Rules {
         let next = runner.waiters.pop_front();
         runner.starving &= !runner.waiters.is_empty();
         if let Some(waiter) = next {
-            self.with_lock(id, waiter);
+            self.with_lock(id, &waiter);
         }
         true
     }
 
-    fn with_lock(&mut self, id: RunnerId, waiter: Waiter) {
-        match waiter {
+    fn with_lock(&mut self, id: RunnerId, waiter: &Waiter) {
+        match *waiter {
             Waiter::Front(call) => self.check_front(id, call),
             Waiter::Check => match self.check(id, None) {
                 Check::Fits => self.pending_fits(id),
@@ -65,8 +65,8 @@ impl Rules {
     }
 
     /// The runner went while somebody waited for its lock.
-    pub(super) fn without_runner(&mut self, waiter: Waiter) {
-        match waiter {
+    pub(super) fn without_runner(&mut self, waiter: &Waiter) {
+        match *waiter {
             Waiter::Front(call) => self.enqueue(call),
             Waiter::Check | Waiter::Scan | Waiter::Mark => self.pending.again(),
             Waiter::Finish | Waiter::Expire => self.completed.free(),
@@ -178,7 +178,7 @@ impl Rules {
     }
 
     /// Sets the time to live to nothing, as an unload, an eviction or a reload does. If requests run, the runner goes
-    /// when they end, unless somebody's keep_alive overwrites the mark meanwhile.
+    /// when they end, unless somebody's `keep_alive` overwrites the mark meanwhile.
     pub(super) fn mark(&mut self, id: RunnerId, show: bool) {
         let wall = self.wall();
         let Some(runner) = self.runners.get_mut(&id) else {
@@ -219,12 +219,11 @@ impl Rules {
             return;
         };
         *at += 1;
-        match ids.get(*at).copied() {
-            Some(next) => self.want_lock(next, Waiter::List(call)),
-            None => {
-                let ids = std::mem::take(ids);
-                self.listed(call, &ids);
-            }
+        if let Some(next) = ids.get(*at).copied() {
+            self.want_lock(next, Waiter::List(call));
+        } else {
+            let ids = std::mem::take(ids);
+            self.listed(call, &ids);
         }
     }
 }

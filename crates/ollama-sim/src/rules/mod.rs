@@ -15,8 +15,10 @@ mod pending;
 mod process;
 mod runner;
 mod timers;
+mod words;
 
 pub use fault::{Fault, FaultError};
+pub use words::{Body, Call, Output, Reply, Resident};
 
 use crate::api::{Answer, Job, Progress};
 use crate::clock::UnixNanos;
@@ -41,61 +43,6 @@ pub(crate) type RunnerId = u64;
 
 /// Runners on a CPU if nobody says otherwise.
 const LOADED_MAX: usize = 3;
-
-/// One request.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// `GET`, `POST`, …
-    pub method: String,
-    /// Path without a query.
-    pub path: String,
-    /// The body.
-    pub body: Body,
-}
-
-/// What came with a request.
-#[derive(Clone, Debug)]
-pub enum Body {
-    /// The bytes.
-    Bytes(Bytes),
-    /// A file that was not kept, only counted and hashed.
-    File {
-        /// SHA-256, 64 hex digits.
-        sha256: String,
-        /// Its length.
-        size: u64,
-        /// Whether it begins like a GGUF file.
-        gguf: bool,
-    },
-}
-
-/// What the rules answer.
-#[derive(Clone, Debug)]
-pub enum Output {
-    /// A whole response.
-    Reply(CallId, Reply),
-    /// The head of a response that follows piece by piece.
-    Begin(CallId, u16, Option<&'static str>),
-    /// A piece of it.
-    Data(CallId, Bytes),
-    /// Its end.
-    End(CallId),
-    /// The connection is closed without a response, or in the middle of one.
-    Cut(CallId),
-    /// From now on connections are accepted (or refused).
-    Listening(bool),
-}
-
-/// A whole response.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// HTTP status.
-    pub status: u16,
-    /// The `Content-Type`; `None` = none.
-    pub content_type: Option<&'static str>,
-    /// The body.
-    pub body: Bytes,
-}
 
 /// An open request.
 #[derive(Debug)]
@@ -133,47 +80,6 @@ pub(crate) enum Server {
     /// Accepts connections and answers nothing.
     Frozen,
     Down,
-}
-
-/// A loaded model.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Resident {
-    /// The name under which it was loaded first.
-    pub name: String,
-    /// Digest of its manifest.
-    pub digest: String,
-    /// Digest of its weights.
-    pub blob: String,
-    /// Tokens of context of a slot.
-    pub context_length: i64,
-    /// Bytes of memory.
-    pub size: u64,
-    /// When it goes; `None` = it has not been idle yet.
-    pub expires_at: Option<UnixNanos>,
-    /// Requests that use it.
-    pub requests: u32,
-    /// Which runner it is: another number is another process, with an empty prompt cache.
-    pub runner: u64,
-}
-
-impl Resident {
-    fn of(runner: &Runner) -> Self {
-        Self {
-            name: runner.model.name.to_string(),
-            digest: runner.model.digest.clone(),
-            blob: runner.model.blob.clone(),
-            context_length: runner.options.num_ctx,
-            size: runner.size,
-            expires_at: runner.expires,
-            requests: runner.refs,
-            runner: runner.id,
-        }
-    }
-
-    /// Whether that is its name.
-    pub fn is(&self, model: &str) -> bool {
-        Name::parse(model).is_some_and(|name| name.to_string().eq_ignore_ascii_case(&self.name))
-    }
 }
 
 /// A simulated server without sockets.
@@ -326,7 +232,8 @@ impl Rules {
     fn advance(&mut self, now: Duration) {
         while let Some(at) = self.next_due().filter(|at| *at <= now) {
             self.now = self.now.max(at);
-            if let Some(one) = self.script.pop_front_if(|one| one.at <= at) {
+            let scripted = self.script.front().is_some_and(|one| one.at <= at);
+            if let Some(one) = scripted.then(|| self.script.pop_front()).flatten() {
                 if let Err(error) = self.apply(&one.fault) {
                     tracing::warn!(%error, "a scripted fault could not happen");
                 }

@@ -102,7 +102,11 @@ impl Rules {
                 self.decide();
                 true
             }
-            _ => false,
+            State::Ready
+            | State::Checking
+            | State::Scanning(..)
+            | State::Waiting(_)
+            | State::Loading(_) => false,
         }
     }
 
@@ -216,10 +220,10 @@ impl Rules {
 
     /// The runner that is being loaded.
     pub(super) fn loading(&self) -> Option<RunnerId> {
-        match self.pending.state {
-            State::Loading(id) => Some(id),
-            _ => None,
+        if let State::Loading(id) = self.pending.state {
+            return Some(id);
         }
+        None
     }
 
     pub(super) fn is_dead(&self, id: RunnerId) -> bool {

@@ -89,7 +89,7 @@ impl Rules {
         self.use_loaded(id, loading.call);
     }
 
-    /// The request that loaded it is the first to use it; its keep_alive is the runner's already.
+    /// The request that loaded it is the first to use it; its `keep_alive` is the runner's already.
     fn use_loaded(&mut self, id: RunnerId, call: CallId) {
         let (Some(open), Some(runner)) = (self.calls.get_mut(&call), self.runners.get_mut(&id))
         else {
@@ -190,7 +190,9 @@ impl Rules {
         runner.process = Process::Frozen;
         if let Some(loading) = &mut runner.loading {
             self.timers.cancel(loading.timer.take());
-            loading.left = loading.left.saturating_sub(now - loading.since);
+            loading.left = loading
+                .left
+                .saturating_sub(now.saturating_sub(loading.since));
             loading.stall = limit.map(|limit| self.timers.set(now + limit, Due::Stalled(id)));
         }
         self.pause_runs(id);

@@ -127,7 +127,7 @@ pub(super) fn response(status: u16, kind: Option<&'static str>, body: Answer) ->
 
 /// Tells the rules when nobody waits any more.
 #[derive(Debug)]
-struct Guard {
+pub(super) struct Guard {
     id: CallId,
     shared: Arc<Shared>,
 }

@@ -154,17 +154,14 @@ impl Shared {
 pub(super) async fn drive(shared: std::sync::Arc<Shared>) {
     loop {
         let due = shared.read(Rules::next_due);
-        match due {
-            Some(at) => {
-                tokio::select! {
-                    () = shared.changed.notified() => continue,
-                    () = tokio::time::sleep_until(shared.clock.instant(at)) => {}
-                }
+        if let Some(at) = due {
+            tokio::select! {
+                () = shared.changed.notified() => continue,
+                () = tokio::time::sleep_until(shared.clock.instant(at)) => {}
             }
-            None => {
-                shared.changed.notified().await;
-                continue;
-            }
+        } else {
+            shared.changed.notified().await;
+            continue;
         }
         let mut state = shared.lock();
         let out = state.rules.tick(shared.now());

@@ -68,7 +68,7 @@ impl Differences {
         }
         match (recorded, got) {
             (Value::Object(recorded), Value::Object(got)) if key == "model_info" => {
-                self.info(path, recorded, got)
+                self.info(path, recorded, got);
             }
             (Value::Object(recorded), Value::Object(got)) => self.object(path, recorded, got),
             (Value::Array(recorded), Value::Array(got)) => self.list(path, key, recorded, got),

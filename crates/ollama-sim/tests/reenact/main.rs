@@ -1,9 +1,17 @@
 //! Every recording of a real Ollama is re-enacted against the rules, with its faults and its concurrency, in virtual
 //! time. Statuses, texts, fields and what is loaded afterwards have to be the same; times only in kind.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking"
+)]
 
 mod cases;
 mod compare;
 mod models;
+mod outages;
 mod prompts;
 mod replay;
 mod wedges;
@@ -18,9 +26,12 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/ollama-0.33.0")
 }
 
-/// All cases: the name of the recording, and how it is re-enacted.
-fn cases() -> Vec<(&'static str, fn(&mut Replay))> {
+/// The name of a recording, and how it is re-enacted.
+pub(crate) type Case = (&'static str, fn(&mut Replay));
+
+fn cases() -> Vec<Case> {
     let mut all = cases::all();
+    all.extend(outages::all());
     all.extend(prompts::all());
     all.extend(wedges::all());
     all

@@ -1,10 +1,11 @@
 //! Prompts and their caches: warm and cold are told apart, times are not compared.
 
+use crate::Case;
 use crate::replay::Replay;
 use ollama_sim::CallId;
 use serde_json::{Value, json};
 
-pub(crate) fn all() -> Vec<(&'static str, fn(&mut Replay))> {
+pub(crate) fn all() -> Vec<Case> {
     vec![
         ("first_request", first_request),
         ("prefix_sharing", prefix_sharing),
@@ -150,7 +151,7 @@ fn prefix_sharing(r: &mut Replay) {
     same_kind(
         "openai",
         &recorded["total_ms"],
-        (r.world.now - before).as_secs_f64() * 1e3,
+        r.seconds_since(before) * 1e3,
     );
     let mut other = chat(&conversation("the team", "three"));
     other["options"] = json!({"temperature": 0.2, "seed": 7, "num_predict": 1});

@@ -99,17 +99,11 @@ impl Replay {
     }
 
     fn find(&self, key: &str) -> usize {
-        let fits = |step: &Value| match step["note"].as_str() {
-            Some(note) => note == key,
-            None => {
-                let request = &step["request"];
-                let text = format!(
-                    "{} {} {}",
-                    request["method"], request["path"], request["body"]
-                );
-                step.get("request").is_some() && text.replace('"', "").contains(key)
-            }
+        let fits = |step: &Value| {
+            step.get("request").is_some() && key_of(step).is_some_and(|name| name.contains(key))
         };
+        let noted = |step: &Value| step["note"].as_str() == Some(key);
+        let fits = |step: &Value| noted(step) || (step.get("note").is_none() && fits(step));
         let at = (0..self.steps.len()).find(|at| !self.used[*at] && fits(&self.steps[*at]));
         at.unwrap_or_else(|| panic!("{}: no (further) request `{key}`", self.name))
     }
@@ -120,12 +114,12 @@ impl Replay {
         self.used[step] = true;
         let request = self.steps[step]["request"].clone();
         let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
-        let body = self.body(&request);
+        let body = Self::body(&request);
         let id = self.world.send(&text("method"), &text("path"), body);
         Asked { step, id }
     }
 
-    fn body(&self, request: &Value) -> Body {
+    fn body(request: &Value) -> Body {
         match &request["body"] {
             Value::Null => Body::Bytes(String::new().into()),
             // The recording does not hold the weights, only how many bytes they had; their digest is in the path.
@@ -144,7 +138,9 @@ impl Replay {
                 }
             }
             Value::String(text) => Body::Bytes(text.clone().into()),
-            other => Body::Bytes(other.to_string().into()),
+            other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                Body::Bytes(other.to_string().into())
+            }
         }
     }
 
@@ -219,17 +215,7 @@ impl Replay {
             if self.steps[at].get("observation").is_some() {
                 return;
             }
-            let key = match self.steps[at]["note"].as_str() {
-                Some(note) => note.to_owned(),
-                None => {
-                    let request = &self.steps[at]["request"];
-                    let text = format!(
-                        "{} {} {}",
-                        request["method"], request["path"], request["body"]
-                    );
-                    text.replace('"', "")
-                }
-            };
+            let key = key_of(&self.steps[at]).expect("a request");
             self.ask(&key);
         }
     }
@@ -320,16 +306,17 @@ impl Replay {
         self.world.fault(&Fault::Thaw(model.into()));
     }
 
+    pub(crate) fn seconds_since(&self, start: Duration) -> f64 {
+        self.world.now.saturating_sub(start).as_secs_f64()
+    }
+
     pub(crate) fn seconds_until_gone(&mut self, model: &str) -> f64 {
         let start = self.world.now;
         while self.world.is_resident(model) {
             self.world.run(0.001);
-            assert!(
-                self.world.now - start < Duration::from_secs(60),
-                "{model} stays"
-            );
+            assert!(self.seconds_since(start) < 60.0, "{model} stays");
         }
-        (self.world.now - start).as_secs_f64()
+        self.seconds_since(start)
     }
 
     pub(crate) fn uploads(&self) -> Vec<String> {
@@ -364,6 +351,17 @@ impl Replay {
             left.len()
         );
     }
+}
+
+/// A request's note, or what it asks.
+fn key_of(step: &Value) -> Option<String> {
+    let request = step.get("request")?;
+    let text = format!(
+        "{} {} {}",
+        request["method"], request["path"], request["body"]
+    );
+    let note = step["note"].as_str().map(str::to_owned);
+    Some(note.unwrap_or_else(|| text.replace('"', "")))
 }
 
 fn parsed(body: &[u8], content_type: Option<&str>) -> Value {

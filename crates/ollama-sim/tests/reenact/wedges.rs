@@ -1,9 +1,10 @@
-//! A keep_alive that is sent to a busy model, and what it stops.
+//! A `keep_alive` that is sent to a busy model, and what it stops.
 
+use crate::Case;
 use crate::replay::{Asked, Replay};
 use serde_json::json;
 
-pub(crate) fn all() -> Vec<(&'static str, fn(&mut Replay))> {
+pub(crate) fn all() -> Vec<Case> {
     vec![
         ("stop_while_busy", stop_while_busy),
         ("wedge", wedge),
@@ -54,7 +55,7 @@ fn ends(r: &mut Replay, long: Asked, waiting: Asked, later: f64) {
     r.saw("the generation ended");
     let before = r.world.now;
     r.end(waiting);
-    let seconds = (r.world.now - before).as_secs_f64();
+    let seconds = r.seconds_since(before);
     assert!((later..later + 2.0).contains(&seconds), "{seconds}");
     r.saw("the other client is answered");
     r.ask("now");
@@ -83,7 +84,7 @@ fn never_ends(r: &mut Replay, long: Asked, waiting: Asked) {
     r.ask("way out: unload the model in the way");
     let before = r.world.now;
     r.end(waiting);
-    assert!((r.world.now - before).as_secs_f64() < 1.0);
+    assert!(r.seconds_since(before) < 1.0);
     r.saw("the other client is answered");
     r.end(third);
     r.ask("after");

@@ -18,7 +18,7 @@ pub(crate) struct Got {
 impl Got {
     pub(crate) fn seconds(&self) -> f64 {
         let ended = self.ended.expect("it is answered");
-        (ended - self.asked).as_secs_f64()
+        ended.saturating_sub(self.asked).as_secs_f64()
     }
 }
 
