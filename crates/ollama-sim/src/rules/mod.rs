@@ -219,6 +219,11 @@ impl Rules {
         self.queue.len() + usize::from(self.pending.job().is_some())
     }
 
+    /// Requests that have no answer yet.
+    pub fn open(&self) -> usize {
+        self.calls.len() + self.held.len()
+    }
+
     /// Wall time of the simulation.
     pub fn wall(&self) -> UnixNanos {
         self.epoch + UnixNanos::try_from(self.now.as_nanos()).unwrap_or_default()

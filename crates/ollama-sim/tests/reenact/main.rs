@@ -8,11 +8,13 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod beyond;
 mod cases;
 mod compare;
 mod models;
 mod outages;
 mod prompts;
+mod random;
 mod replay;
 mod wedges;
 mod world;

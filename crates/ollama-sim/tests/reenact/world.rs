@@ -79,6 +79,12 @@ impl World {
         self.take(out);
     }
 
+    /// A fault that may find nothing to happen to.
+    pub(crate) fn try_fault(&mut self, fault: &Fault) {
+        let (_, out) = self.rules.fault(self.now, fault);
+        self.take(out);
+    }
+
     fn take(&mut self, out: Vec<Output>) {
         for output in out {
             match output {
@@ -145,6 +151,47 @@ impl World {
 
     pub(crate) fn got(&self, id: CallId) -> &Got {
         &self.got[&id]
+    }
+
+    /// Sends a request to `/api/generate`, waits for its answer and gives status and JSON.
+    pub(crate) fn generate(&mut self, body: &serde_json::Value) -> (u16, serde_json::Value) {
+        self.ask("/api/generate", body)
+    }
+
+    pub(crate) fn ask(&mut self, path: &str, body: &serde_json::Value) -> (u16, serde_json::Value) {
+        let id = self.post(path, body);
+        assert!(self.wait(id, 3600.0), "{path} {body} is never answered");
+        let got = self.got(id);
+        (
+            got.status,
+            serde_json::from_slice(&got.body).unwrap_or_default(),
+        )
+    }
+
+    pub(crate) fn text(&self, id: CallId) -> String {
+        String::from_utf8_lossy(&self.got(id).body).into_owned()
+    }
+
+    /// What `/api/ps` answers, if it does within 1 s.
+    pub(crate) fn ps(&mut self) -> Option<Vec<serde_json::Value>> {
+        let id = self.send("GET", "/api/ps", Body::Bytes("".into()));
+        if !self.wait(id, 1.0) {
+            self.drop_connection(id);
+            return None;
+        }
+        let body: serde_json::Value = serde_json::from_slice(&self.got(id).body).expect("JSON");
+        body["models"].as_array().cloned()
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut all: Vec<String> = self
+            .rules
+            .resident()
+            .into_iter()
+            .map(|one| one.name)
+            .collect();
+        all.sort();
+        all
     }
 
     /// The process ids of the runners, so to speak.
