@@ -21,7 +21,6 @@ Models:
     system=TEXT      a system prompt of its own
     prompt=6ms       computing one token of a prompt that is in no cache
     token=10ms       one token of an answer
-    vram=100         percent of it on a GPU
     num_ctx=4096     (or another parameter of a Modelfile)
 
 Scripts (--script FILE) have one fault a line: `at 5s crash tinyllama`. Faults:
@@ -118,7 +117,10 @@ pub(crate) struct Arguments {
     /// Memory for runners, such as 8G
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
-    /// What happens when it is used up
+    /// Video memory, such as 24G; without it there is only a CPU
+    #[arg(long, value_name = "SIZE")]
+    gpu_memory: Option<String>,
+    /// What happens when the memory is used up
     #[arg(long, value_enum, default_value = "reported")]
     out_of_memory: Memory,
     /// The registry cannot be reached
@@ -162,10 +164,8 @@ pub(crate) enum ModelError {
     Base(String),
     #[error("{0} must be a whole number, not `{1}`")]
     Number(String, String),
-    #[error("vram `{0}` is no percentage from 0 to 100")]
-    Percent(String),
     #[error(
-        "`{0}` is no key; there are size, load, context, kind, base, system, prompt, token, vram and num_…"
+        "`{0}` is no key; there are size, load, context, kind, base, system, prompt, token and num_…"
     )]
     Key(String),
     #[error(transparent)]
@@ -191,12 +191,11 @@ impl Arguments {
         })?;
         let load_timeout = script::duration(&self.load_timeout)
             .map_err(|error| value("load-timeout", &self.load_timeout, error.to_string()))?;
-        let memory = match &self.memory {
-            None => None,
-            Some(text) => {
-                let bytes = script::bytes(text);
-                Some(bytes.map_err(|error| value("memory", text, error.to_string()))?)
-            }
+        let size = |name: &'static str, text: &Option<String>| {
+            let bytes = text.as_deref().map(script::bytes).transpose();
+            bytes.map_err(|error| {
+                value(name, text.as_deref().unwrap_or_default(), error.to_string())
+            })
         };
         Ok(Config {
             listen: self.listen,
@@ -223,7 +222,8 @@ impl Arguments {
                 speed: self.speed,
                 ..Timing::default()
             },
-            memory,
+            memory: size("memory", &self.memory)?,
+            gpu_memory: size("gpu-memory", &self.gpu_memory)?,
             out_of_memory: match self.out_of_memory {
                 Memory::Reported => OutOfMemory::Reported,
                 Memory::Killed => OutOfMemory::Killed,
@@ -319,13 +319,6 @@ fn with(
             system: value.into(),
             ..model
         },
-        "vram" => match number()? {
-            percent @ 0..=100 => ModelSpec {
-                vram_percent: percent,
-                ..model
-            },
-            _ => return Err(ModelError::Percent(value.into())),
-        },
         "kind" => model.kind(match value {
             "completion" => Kind::Completion,
             "embed" => Kind::Embedding,
@@ -359,7 +352,7 @@ mod tests {
     fn arguments_become_a_configuration() {
         let config = config(&[
             "--model",
-            "a:1b,size=2G,load=500ms,context=2048,kind=embed,vram=50",
+            "a:1b,size=2G,load=500ms,context=2048,kind=embed",
             "--model",
             "b,base=a:1b,system=Be short.,num_ctx=1024",
             "--keep-alive",
@@ -412,7 +405,6 @@ mod tests {
                 ["`color` is no key", "there are size"],
             ),
             (["--model", "m,base=n"], ["base `n`", "given before"]),
-            (["--model", "m,vram=101"], ["`101`", "percentage"]),
             (["--speed", "0"], ["--speed `0`", "above 0"]),
             (["--keep-alive", "soon"], ["--keep-alive `soon`", "24h"]),
             (["--memory", "8X"], ["--memory `8X`", "500M"]),

@@ -149,6 +149,8 @@ pub struct Config {
     pub memory: Option<u64>,
     /// What happens when it is used up.
     pub out_of_memory: OutOfMemory,
+    /// Video memory in bytes: what will not fit evicts others before it is loaded. `None` = there is only a CPU.
+    pub gpu_memory: Option<u64>,
     /// Faults to come.
     pub script: Vec<Scripted>,
 }
@@ -166,6 +168,7 @@ impl Default for Config {
             environment: Environment::default(),
             timing: Timing::default(),
             memory: None,
+            gpu_memory: None,
             out_of_memory: OutOfMemory::default(),
             script: Vec::new(),
         }
@@ -223,8 +226,6 @@ pub struct ModelSpec {
     pub parameter_size: String,
     /// Such as `Q4_0`.
     pub quantization: String,
-    /// Percent of it that is in video memory.
-    pub vram_percent: u32,
     /// Numbers of an embedding, as `/api/tags` tells it.
     pub embedding_length: u32,
     /// The base of a variant.
@@ -256,7 +257,6 @@ impl ModelSpec {
             family: "llama".into(),
             parameter_size: "1B".into(),
             quantization: "Q4_0".into(),
-            vram_percent: 0,
             embedding_length: 576,
             parent: String::new(),
             newer_engine: false,

@@ -267,3 +267,14 @@ async fn time_can_be_paused() {
     tokio::time::sleep(Duration::from_secs(601)).await;
     assert!(!sim.is_resident("tinyllama"));
 }
+
+/// A server that is stopped over HTTP answers that, and comes back by itself.
+#[tokio::test(start_paused = true)]
+async fn a_server_stopped_over_http_comes_back() {
+    let sim = sim().await;
+    assert_eq!(ask(&sim, "POST", "/sim/fault", "stop").await.status, 200);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(send(&sim, "GET", "/api/ps", "").await.is_err());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(get(&sim, "/api/ps").await.status, 200);
+}

@@ -1,5 +1,6 @@
 //! Answers: status, content type, body, and the texts of Ollama's errors.
 
+use super::request::Style;
 use crate::rules::Reply;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -108,8 +109,13 @@ impl Answer {
     }
 
     /// The runner's process ended: while it generated, or before it had said anything.
-    pub(crate) fn runner_died(generating: bool) -> Self {
-        if generating {
+    pub(crate) fn runner_died(style: Style, generating: bool) -> Self {
+        if style.embeds() {
+            // The port is another one each time.
+            let text = "do embedding request: Post \"http://127.0.0.1:40001/v1/embeddings\": EOF";
+            let status = if style == Style::Embeddings { 500 } else { 400 };
+            Self::error(status, text)
+        } else if generating {
             Self::error(
                 500,
                 "an error was encountered while running the model: unexpected EOF",

@@ -183,7 +183,7 @@ impl Rules {
     }
 
     fn embedded(&mut self, id: CallId, job: &Job, run: &Run) {
-        let Work::Embed { tokens, inputs } = &job.work else {
+        let Work::Embed { tokens, inputs, .. } = &job.work else {
             return;
         };
         let vectors: Vec<Vec<f64>> = (0..*inputs).map(|at| vector(tokens, at)).collect();

@@ -130,7 +130,7 @@ fn ps_entry(runner: &Runner, expires: UnixNanos) -> Value {
         "digest": runner.model.digest,
         "details": details,
         "expires_at": date(expires),
-        "size_vram": runner.size / 100 * u64::from(runner.model.spec.vram_percent.min(100)),
+        "size_vram": runner.vram,
         "context_length": runner.options.num_ctx,
     })
 }

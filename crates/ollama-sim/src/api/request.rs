@@ -13,6 +13,10 @@ use std::sync::Arc;
 /// Characters of a word that make one token.
 const TOKEN_CHARS: usize = 6;
 
+/// A prompt that does not fit and must not be cut.
+const TOO_LONG: &str = "the prompt is longer than the context length currently available to the model; shorten the \
+     prompt, adjust the context length in settings, or use a model with a longer context length";
+
 /// Inputs of one embed request.
 const INPUTS_MAX: usize = 4096;
 
@@ -64,6 +68,8 @@ pub(crate) enum Work {
     Embed {
         tokens: Vec<u64>,
         inputs: usize,
+        /// Whether too much input is cut instead of refused.
+        truncate: bool,
     },
 }
 
@@ -84,13 +90,33 @@ pub(crate) struct Job {
 
 impl Job {
     /// What the runner itself refuses.
-    pub(crate) fn refusal(&self) -> Option<Answer> {
-        (self.style.embeds() && self.model.spec.kind == Kind::Completion).then(|| {
-            Answer::error(
-                501,
-                "This server does not support embeddings. Start it with `--embeddings`",
-            )
-        })
+    pub(crate) fn refusal(&self, context: i64) -> Option<Answer> {
+        if self.style.embeds() && self.model.spec.kind == Kind::Completion {
+            let text = "This server does not support embeddings. Start it with `--embeddings`";
+            let status = if self.style == Style::Embeddings {
+                500
+            } else {
+                501
+            };
+            return Some(Answer::error(status, text));
+        }
+        let tokens = match &self.work {
+            Work::Empty => 0,
+            Work::Prompt { tokens, .. } | Work::Embed { tokens, .. } => tokens.len(),
+        };
+        if i64::try_from(tokens).is_ok_and(|tokens| tokens <= context) {
+            return None;
+        }
+        match self.work {
+            Work::Prompt { .. } if !self.options.shifts() => Some(Answer::error(400, TOO_LONG)),
+            Work::Embed {
+                truncate: false, ..
+            } => Some(Answer::error(
+                400,
+                "the input length exceeds the context length",
+            )),
+            Work::Empty | Work::Prompt { .. } | Work::Embed { .. } => None,
+        }
     }
 }
 
@@ -303,9 +329,13 @@ fn work(fields: &Fields, style: Style, options: &Map<String, Value>) -> Result<W
             conversation(fields, messages)
         }
         Style::Embeddings => {
-            return Ok(embed(vec![fields.text("prompt").map_err(bad)?.to_owned()]));
+            let prompt = fields.text("prompt").map_err(bad)?.to_owned();
+            return Ok(embed(vec![prompt], true));
         }
-        Style::Embed | Style::OpenAiEmbed => return inputs(fields.get("input")).map(embed),
+        Style::Embed | Style::OpenAiEmbed => {
+            let truncate = fields.flag("truncate").map_err(bad)?.unwrap_or(true);
+            return Ok(embed(inputs(fields.get("input"))?, truncate));
+        }
     };
     Ok(Work::Prompt {
         tokens: tokens(&text),
@@ -326,7 +356,7 @@ fn inputs(input: Option<&Value>) -> Result<Vec<String>, Answer> {
     }
 }
 
-fn embed(inputs: Vec<String>) -> Work {
+fn embed(inputs: Vec<String>, truncate: bool) -> Work {
     let inputs: Vec<String> = inputs
         .into_iter()
         .filter(|input| !input.is_empty())
@@ -337,6 +367,7 @@ fn embed(inputs: Vec<String>) -> Work {
     Work::Embed {
         tokens: tokens(&inputs.join("\n")),
         inputs: inputs.len(),
+        truncate,
     }
 }
 

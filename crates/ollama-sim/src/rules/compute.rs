@@ -57,10 +57,11 @@ impl Rules {
             return;
         }
         if self.is_dead(id) {
-            self.reply(call, Answer::runner_died(false));
+            self.reply(call, Answer::runner_died(job.style, false));
             return;
         }
-        if let Some(answer) = job.refusal() {
+        let context = self.runners.get(&id).map_or(0, |one| one.options.num_ctx);
+        if let Some(answer) = job.refusal(context) {
             self.reply(call, answer);
             return;
         }

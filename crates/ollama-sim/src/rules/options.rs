@@ -103,6 +103,16 @@ pub(crate) fn check(options: &Map<String, Value>) -> Result<(), String> {
 }
 
 impl RunnerOptions {
+    /// Whether nothing of it is to be on a GPU.
+    pub(crate) fn cpu_only(&self) -> bool {
+        self.num_gpu == 0
+    }
+
+    /// Whether a prompt that does not fit is cut instead of refused.
+    pub(crate) fn shifts(&self) -> bool {
+        self.shift
+    }
+
     /// Defaults, then the Modelfile's parameters, then the request's options.
     pub(crate) fn resolve(
         model: &Model,

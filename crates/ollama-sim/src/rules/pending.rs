@@ -124,7 +124,7 @@ impl Rules {
             0 => LOADED_MAX,
             some => some,
         };
-        if self.loaded.len() >= most {
+        if self.loaded.len() >= most || self.predicted_too_large(&job) {
             self.scan();
             return;
         }

@@ -14,6 +14,9 @@ use std::time::Duration;
 const NO_MEMORY: &str = "llama-server reported out-of-memory during startup: \
      error loading model: unable to allocate CPU buffer: failed to allocate buffer";
 
+/// Share of the free video memory that a model may take, in percent; the rest is headroom.
+const USABLE_PERCENT: u64 = 80;
+
 /// Share of its load time after which era 0.24 lists a model of the newer engine, in percent: 1.2 s of 1.9 s.
 const LISTED_PERCENT: u32 = 63;
 
@@ -21,6 +24,28 @@ impl Rules {
     /// A time of a load or a computation, by the speed factor.
     pub(super) fn scaled(&self, time: Duration) -> Duration {
         Duration::try_from_secs_f64(time.as_secs_f64() / self.config.timing.speed).unwrap_or(time)
+    }
+
+    fn free_vram(&self) -> u64 {
+        let used = self.runners.values().map(|one| one.vram).sum();
+        self.config.gpu_memory.unwrap_or(0).saturating_sub(used)
+    }
+
+    /// With a GPU: whether somebody has to go before this is loaded. The first model is always tried.
+    pub(super) fn predicted_too_large(&self, job: &Job) -> bool {
+        if self.config.gpu_memory.is_none() || self.loaded.is_empty() || job.options.cpu_only() {
+            return false;
+        }
+        let slots = self.slots(job);
+        let size = Runner::new(0, Arc::clone(&job.model), job.options.clone(), slots).size;
+        size > self.free_vram() / 100 * USABLE_PERCENT
+    }
+
+    fn slots(&self, job: &Job) -> usize {
+        match job.model.spec.kind {
+            Kind::Embedding => 1,
+            Kind::Completion | Kind::Cloud => self.config.environment.num_parallel.max(1),
+        }
     }
 
     pub(super) fn begin_load(&mut self, call: CallId, job: &Arc<Job>) {
@@ -38,13 +63,13 @@ impl Rules {
             self.reply(call, answer);
             return;
         }
-        let slots = match job.model.spec.kind {
-            Kind::Embedding => 1,
-            Kind::Completion | Kind::Cloud => self.config.environment.num_parallel.max(1),
-        };
+        let slots = self.slots(job);
         let id = self.next_runner;
         self.next_runner += 1;
         let mut runner = Runner::new(id, Arc::clone(&job.model), job.options.clone(), slots);
+        if !job.options.cpu_only() {
+            runner.vram = runner.size.min(self.free_vram());
+        }
         let used: u64 = self.runners.values().map(|one| one.size).sum::<u64>()
             + self.orphans.iter().sum::<u64>();
         let too_large = self
@@ -168,12 +193,19 @@ impl Rules {
         self.note(EventKind::Crashed, &name);
         self.ping_ends(id, false);
         for call in running {
-            let computes = self.is_generating(call);
+            let generating = self.is_generating(call);
             self.stop_run(call, id);
-            self.reply(call, Answer::runner_died(computes));
+            self.died(call, generating);
         }
         for call in waiting {
-            self.reply(call, Answer::runner_died(false));
+            self.died(call, false);
+        }
+    }
+
+    fn died(&mut self, call: CallId, generating: bool) {
+        let job = self.calls.get(&call).and_then(|open| open.job.clone());
+        if let Some(job) = job {
+            self.reply(call, Answer::runner_died(job.style, generating));
         }
     }
 

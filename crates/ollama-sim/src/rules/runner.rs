@@ -88,6 +88,8 @@ pub(crate) struct Runner {
     pub(crate) model: Arc<Model>,
     pub(crate) options: RunnerOptions,
     pub(crate) size: u64,
+    /// What of it is in video memory.
+    pub(crate) vram: u64,
     pub(crate) process: Process,
     pub(crate) loading: Option<Loading>,
     /// Nanoseconds it stays when it is idle.
@@ -124,6 +126,7 @@ impl Runner {
             model,
             options,
             size,
+            vram: 0,
             process: Process::Runs,
             loading: None,
             session: 0,

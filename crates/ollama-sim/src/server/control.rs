@@ -14,6 +14,9 @@ pub(super) const PREFIX: &str = "/sim/";
 /// Seconds after which a stopped server starts again: nobody could ask it to.
 const DOWN_SECONDS: f64 = 5.0;
 
+/// Until a server stops that was told to over HTTP: the answer has to be out.
+const ANSWER_SECONDS: f64 = 0.1;
+
 /// `POST /sim/fault` with a line of a script, such as `crash tinyllama`; `GET /sim/state`, `/sim/requests`,
 /// `/sim/events`.
 pub(super) fn answer(method: &str, path: &str, body: &Body, shared: &Shared) -> Response<Answer> {
@@ -46,17 +49,16 @@ fn fault(body: &Body, shared: &Shared) -> (u16, Value) {
         Ok(fault) => fault,
         Err(problem) => return (400, error(&problem.to_string())),
     };
-    if let Err(problem) = shared.fault(&fault) {
-        return (404, error(&problem.to_string()));
-    }
     if matches!(fault, Fault::Stop | Fault::Kill) {
+        shared.later(ANSWER_SECONDS, fault);
         shared.later(DOWN_SECONDS, Fault::Start);
-        return (
-            200,
-            json!({"done": text.trim(), "starts_again_after_seconds": DOWN_SECONDS}),
-        );
+        let done = json!({"done": text.trim(), "starts_again_after_seconds": DOWN_SECONDS});
+        return (200, done);
     }
-    (200, json!({"done": text.trim()}))
+    match shared.fault(&fault) {
+        Ok(()) => (200, json!({"done": text.trim()})),
+        Err(problem) => (404, error(&problem.to_string())),
+    }
 }
 
 fn state(shared: &Shared) -> Value {

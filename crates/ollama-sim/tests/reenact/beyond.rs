@@ -445,3 +445,110 @@ fn scripts_happen_at_their_time() {
     world.run_to(Duration::from_secs(22));
     assert_eq!(world.names(), ["b:latest"]);
 }
+
+#[test]
+fn a_runner_that_is_thawed_in_time_answers_the_ping() {
+    let mut world = world();
+    world.generate(&pinned("a"));
+    world.fault(&Fault::Hang("a".into()));
+    let ping = world.post("/api/generate", &json!({"model": "a"}));
+    world.run(5.0);
+    world.fault(&Fault::Thaw("a".into()));
+    assert!(world.wait(ping, 0.1));
+    assert_eq!(loads(&world), 1, "it is not reloaded");
+}
+
+#[test]
+fn on_a_gpu_one_goes_before_the_next_is_loaded() {
+    let mut world = World::new(Config {
+        gpu_memory: Some(1_500_000_000),
+        ..config()
+    });
+    for model in ["a", "b"] {
+        world.generate(&pinned(model));
+    }
+    let listed = world.ps().unwrap();
+    assert!(listed.iter().all(|one| one["size_vram"] == one["size"]));
+    world.generate(&pinned("c"));
+    assert_eq!(world.rules.resident().len(), 3, "1.2 of 1.5 GB");
+    world.generate(&json!({"model": "c", "keep_alive": 0}));
+    world.run(1.0);
+    let large = ModelSpec::new("large").size(500_000_000);
+    world.fault(&Fault::Install(Box::new(large)));
+    world.generate(&json!({"model": "large"}));
+    assert_eq!(world.rules.resident().len(), 2, "one had to go");
+    world.generate(&json!({"model": "d", "options": {"num_gpu": 0}}));
+    let cpu = world
+        .ps()
+        .unwrap()
+        .into_iter()
+        .find(|one| one["name"] == "d:latest");
+    assert_eq!(cpu.unwrap()["size_vram"], 0);
+    assert_eq!(world.rules.resident().len(), 3);
+}
+
+#[test]
+fn what_does_not_fit_into_the_context_is_cut_or_refused() {
+    let mini = ModelSpec::new("mini").kind(Kind::Embedding).context(64);
+    let mut world = World::new(Config::new([ModelSpec::new("a").context(64), mini]));
+    let long = "word ".repeat(100);
+    let (status, body) = world.generate(&json!({"model": "a", "prompt": long, "stream": false}));
+    assert_eq!((status, &body["prompt_eval_count"]), (200, &json!(64)));
+    let (status, body) = world.generate(&json!({"model": "a", "prompt": long, "shift": false}));
+    assert!(
+        body["error"]
+            .as_str()
+            .unwrap()
+            .starts_with("the prompt is longer than the context length")
+    );
+    assert_eq!(status, 400);
+    assert_eq!(
+        world
+            .ask("/api/embed", &json!({"model": "mini", "input": long}))
+            .0,
+        200
+    );
+    let (status, body) = world.ask(
+        "/api/embed",
+        &json!({"model": "mini", "input": long, "truncate": false}),
+    );
+    assert_eq!(
+        (status, &body["error"]),
+        (400, &json!("the input length exceeds the context length"))
+    );
+}
+
+#[test]
+fn a_crash_is_told_in_the_words_of_what_ran() {
+    let mini = ModelSpec::new("mini").kind(Kind::Embedding);
+    let mut world = World::new(Config::new([ModelSpec::new("a"), mini]));
+    for (path, body, status, text) in [
+        (
+            "/api/generate",
+            json!({"model": "a", "prompt": "x"}),
+            500,
+            "model runner has unexpectedly stopped",
+        ),
+        (
+            "/api/embed",
+            json!({"model": "mini", "input": "x"}),
+            400,
+            "do embedding request: Post ",
+        ),
+        (
+            "/api/embeddings",
+            json!({"model": "mini", "prompt": "x"}),
+            500,
+            "do embedding request: Post ",
+        ),
+    ] {
+        let model = body["model"].as_str().unwrap().to_owned();
+        world.ask(path, &json!({"model": model}));
+        let id = world.post(path, &body);
+        world.run(0.003);
+        world.fault(&Fault::Crash(model));
+        assert!(world.wait(id, 0.1));
+        assert_eq!(world.got(id).status, status, "{path}");
+        assert!(world.text(id).contains(text), "{}", world.text(id));
+    }
+}

@@ -3,7 +3,7 @@
 use crate::Case;
 use crate::models;
 use crate::replay::{Asked, Replay};
-use ollama_sim::Fault;
+use ollama_sim::{EventKind, Fault};
 use serde_json::{Value, json};
 
 pub(crate) fn all() -> Vec<Case> {
@@ -45,6 +45,8 @@ fn aborted(r: &mut Replay, after: f64) {
     r.world.drop_connection(id);
     r.run(0.06);
     assert_eq!(r.world.pids(), [] as [u64; 0]);
+    let last = r.world.rules.events().last().map(|event| event.kind);
+    assert_eq!(last, Some(EventKind::LoadFailed), "the child is gone");
 }
 
 fn abort_load(r: &mut Replay) {
