@@ -75,8 +75,8 @@ impl App {
             Driver::new(settings.spec.clone(), clients, seed(), clock);
         let reload = Arc::new(ConfigReload::default());
         reload.succeeded(clock::wall());
-        Metrics::new(snapshots.clone(), Arc::clone(&reload)).register(&registry)?;
-        let exposition = Exposition::new(registry, snapshots.clone(), clock);
+        let metrics = Metrics::new(snapshots.clone(), Arc::clone(&reload));
+        let exposition = Exposition::new(metrics, registry, clock)?;
         let surface = Arc::new(Surface::new(snapshots.clone(), exposition));
         let grace = settings.http.shutdown_grace;
         let state = settings.state_path.clone().map(|path| {

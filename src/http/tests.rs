@@ -32,11 +32,8 @@ async fn start_with(models: &[&str]) -> Running {
         Event::Clock(UnixMillis(1_795_507_200_000)),
     );
     let (sender, snapshots) = watch::channel(Arc::new(engine.snapshot(crate::engine::Mono::ZERO)));
-    let registry = Registry::new();
-    Metrics::new(snapshots.clone(), Arc::new(ConfigReload::default()))
-        .register(&registry)
-        .unwrap();
-    let exposition = Exposition::new(registry, snapshots.clone(), Clock::start());
+    let metrics = Metrics::new(snapshots.clone(), Arc::new(ConfigReload::default()));
+    let exposition = Exposition::new(metrics, Registry::new(), Clock::start()).unwrap();
     let surface = Arc::new(Surface::new(snapshots, exposition));
     let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = bound.address();

@@ -1,24 +1,24 @@
 //! The text of `/metrics`. It is made once per change of the snapshot, not once per scrape; the values of the process
 //! in it are at most a second old.
 
+use super::Metrics;
+use super::process::ProcessCollector;
 use crate::clock::Clock;
-use crate::engine::Snapshot;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use prometheus::{Encoder, Registry, TextEncoder};
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::watch;
+use std::sync::{Mutex, PoisonError};
 
 /// The text's content type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The text of a registry, kept while nothing changed.
+/// The text of our metrics and of a registry beside them, kept while nothing changed.
 #[derive(Debug)]
 pub struct Exposition {
-    registry: Registry,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
+    metrics: Metrics,
+    others: Registry,
     clock: Clock,
     // A plain mutex: held for the time of a copy, or of making the text, by one thread.
     kept: Mutex<Kept>,
@@ -33,31 +33,28 @@ struct Kept {
 }
 
 impl Exposition {
-    /// The text of `registry`, made anew when `snapshots` or the second changes.
-    pub fn new(
-        registry: Registry,
-        snapshots: watch::Receiver<Arc<Snapshot>>,
-        clock: Clock,
-    ) -> Self {
-        Self {
-            registry,
-            snapshots,
+    /// The text of `metrics`, of our process and of `others`, made anew when the snapshot or the second changes.
+    pub fn new(metrics: Metrics, others: Registry, clock: Clock) -> prometheus::Result<Self> {
+        others.register(Box::new(ProcessCollector::new()?))?;
+        Ok(Self {
+            metrics,
+            others,
             clock,
             kept: Mutex::default(),
-        }
+        })
     }
 
     /// The text, and whether it is compressed. Never waits for Ollama.
     pub fn text(&self, gzip: bool) -> Bytes {
         let key = (
-            self.snapshots.borrow().revision,
+            self.metrics.snapshots.borrow().revision,
             self.clock.now().since_start().as_secs(),
         );
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.made_for != Some(key) {
             *kept = Kept {
                 made_for: Some(key),
-                plain: self.encode(),
+                plain: self.encode(kept.plain.len()),
                 gzip: None,
             };
         }
@@ -70,11 +67,15 @@ impl Exposition {
         kept.gzip.clone().unwrap_or_default()
     }
 
-    fn encode(&self) -> Bytes {
-        let mut text = Vec::with_capacity(16 << 10);
+    fn encode(&self, last_size: usize) -> Bytes {
+        /// How much the text may grow before it has to be moved; two models have 40 kB.
+        const ROOM: usize = 4 << 10;
+        let mut text = String::with_capacity(last_size + ROOM);
+        self.metrics.write(&mut text);
+        let mut text = text.into_bytes();
         // Writing into memory cannot fail; a family without samples is left out by the collectors.
         if TextEncoder::new()
-            .encode(&self.registry.gather(), &mut text)
+            .encode(&self.others.gather(), &mut text)
             .is_err()
         {
             text.extend_from_slice(b"# the metrics could not be encoded\n");

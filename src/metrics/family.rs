@@ -1,5 +1,6 @@
 //! How a metric family is made from a snapshot; which ones there are is `families`' table.
 
+use super::lines::{Labels, Lines, cumulated};
 use crate::engine::snapshot::{Histogram, InstanceView, ModelView, ServerView, Snapshot, Totals};
 use crate::engine::{FailureKind, Mono, UnixMillis};
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -38,71 +39,91 @@ pub(super) struct Facts<'a> {
     pub(super) reload_success_at: UnixMillis,
 }
 
-/// The samples of one family under construction.
+/// The samples of one family under construction: for a registry, or as the text of the exposition.
 #[derive(Debug)]
 pub(super) struct Samples {
     kind: Kind,
     labels: &'static [&'static str],
-    metrics: Vec<Metric>,
+    out: Out,
+}
+
+#[derive(Debug)]
+enum Out {
+    Metrics(Vec<Metric>),
+    Text(Lines),
 }
 
 impl Samples {
-    fn start(&self, values: &[&str]) -> Metric {
-        let pair = |(name, value): (&&str, &&str)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        };
-        Metric::from_label(self.labels.iter().zip(values).map(pair).collect())
+    fn labelled<'a>(&self, values: &'a [&'a str]) -> Labels<'a> {
+        Labels {
+            names: self.labels,
+            values,
+            bound: None,
+        }
     }
 
     pub(super) fn push(&mut self, values: &[&str], value: f64) {
-        let mut metric = self.start(values);
-        if self.kind == Kind::Counter {
-            let mut counter = Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        } else {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
+        let labels = self.labelled(values);
+        match &mut self.out {
+            Out::Text(lines) => lines.sample("", labels, value),
+            Out::Metrics(metrics) => {
+                let mut metric = metric_for_library(labels);
+                if self.kind == Kind::Counter {
+                    let mut counter = Counter::default();
+                    counter.set_value(value);
+                    metric.set_counter(counter);
+                } else {
+                    let mut gauge = Gauge::default();
+                    gauge.set_value(value);
+                    metric.set_gauge(gauge);
+                }
+                metrics.push(metric);
+            }
         }
-        self.metrics.push(metric);
     }
 
     pub(super) fn push_histogram(&mut self, values: &[&str], histogram: &Histogram) {
-        let mut cumulated = 0;
-        let bucket = |(bound, count): (f64, &u64)| {
-            cumulated += count;
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(bound);
-            bucket.set_cumulative_count(cumulated);
-            bucket
-        };
-        let buckets = Histogram::BOUNDS
-            .into_iter()
-            .zip(&histogram.buckets)
-            .map(bucket)
-            .collect();
-        let mut made = prometheus::proto::Histogram::default();
-        made.set_bucket(buckets);
-        made.set_sample_count(histogram.count());
-        made.set_sample_sum(histogram.sum);
-        let mut metric = self.start(values);
-        metric.set_histogram(made);
-        self.metrics.push(metric);
+        let labels = self.labelled(values);
+        match &mut self.out {
+            Out::Text(lines) => lines.histogram(labels, histogram),
+            Out::Metrics(metrics) => {
+                let mut metric = metric_for_library(labels);
+                metric.set_histogram(histogram_for_library(histogram));
+                metrics.push(metric);
+            }
+        }
     }
+}
+
+fn metric_for_library(labels: Labels<'_>) -> Metric {
+    let pair = |(name, value): (&&str, &&str)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    };
+    Metric::from_label(labels.names.iter().zip(labels.values).map(pair).collect())
+}
+
+fn histogram_for_library(histogram: &Histogram) -> prometheus::proto::Histogram {
+    let bucket = |(bound, count)| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound);
+        bucket.set_cumulative_count(count);
+        bucket
+    };
+    let mut made = prometheus::proto::Histogram::default();
+    made.set_bucket(cumulated(histogram).map(bucket).collect());
+    made.set_sample_count(histogram.count());
+    made.set_sample_sum(histogram.sum);
+    made
 }
 
 impl Family {
     pub(super) fn collect(&self, facts: &Facts<'_>) -> MetricFamily {
-        let mut samples = Samples {
-            kind: self.kind,
-            labels: self.labels,
-            metrics: Vec::new(),
+        let Out::Metrics(metrics) = self.fill(facts, Out::Metrics(Vec::new())) else {
+            return MetricFamily::default();
         };
-        (self.fill)(facts, &mut samples);
         let mut family = MetricFamily::default();
         family.set_name(self.name.to_owned());
         family.set_help(self.help.to_owned());
@@ -111,8 +132,53 @@ impl Family {
             Kind::Gauge => MetricType::GAUGE,
             Kind::Histogram => MetricType::HISTOGRAM,
         });
-        family.set_metric(samples.metrics);
+        family.set_metric(metrics);
         family
+    }
+
+    /// Appends the family to the exposition, or nothing where it has no samples. A registry would make six allocations
+    /// for each line first: at 200 models 30 ms instead of 3.
+    pub(super) fn write(&self, facts: &Facts<'_>, text: &mut String) {
+        let before = text.len();
+        let kind = match self.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        for part in [
+            "# HELP ",
+            self.name,
+            " ",
+            self.help,
+            "\n# TYPE ",
+            self.name,
+            " ",
+            kind,
+            "\n",
+        ] {
+            text.push_str(part);
+        }
+        let head = text.len();
+        let lines = Lines {
+            name: self.name,
+            text: std::mem::take(text),
+        };
+        if let Out::Text(lines) = self.fill(facts, Out::Text(lines)) {
+            *text = lines.text;
+        }
+        if text.len() == head {
+            text.truncate(before);
+        }
+    }
+
+    fn fill(&self, facts: &Facts<'_>, out: Out) -> Out {
+        let mut samples = Samples {
+            kind: self.kind,
+            labels: self.labels,
+            out,
+        };
+        (self.fill)(facts, &mut samples);
+        samples.out
     }
 }
 

@@ -6,6 +6,7 @@
 mod exposition;
 mod families;
 mod family;
+mod lines;
 mod process;
 
 pub(crate) use exposition::compress;
@@ -55,13 +56,34 @@ impl Metrics {
         Self { snapshots, reload }
     }
 
-    /// Puts all metrics of the preloader and of its process into a registry, of ours or of the program around us.
+    /// Puts all metrics of the preloader and of its process into a registry of a program around us, which then serves
+    /// them itself. Our own `/metrics` goes the shorter way of [`Metrics::write`].
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(SnapshotCollector {
             metrics: self.clone(),
             descs: descs()?,
         }))?;
         registry.register(Box::new(process::ProcessCollector::new()?))
+    }
+}
+
+impl Metrics {
+    /// Appends the text of all metrics but those of the process.
+    pub fn write(&self, text: &mut String) {
+        self.with_facts(|facts| {
+            for family in &FAMILIES {
+                family.write(facts, text);
+            }
+        });
+    }
+
+    fn with_facts<T>(&self, make: impl FnOnce(&family::Facts<'_>) -> T) -> T {
+        let snapshot = Arc::clone(&self.snapshots.borrow());
+        make(&family::Facts {
+            snapshot: &snapshot,
+            reload_successful: self.reload.successful.load(Ordering::Relaxed),
+            reload_success_at: UnixMillis(self.reload.success_at.load(Ordering::Relaxed)),
+        })
     }
 }
 
@@ -93,18 +115,13 @@ impl Collector for SnapshotCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let snapshot = Arc::clone(&self.metrics.snapshots.borrow());
-        let reload = &self.metrics.reload;
-        let facts = family::Facts {
-            snapshot: &snapshot,
-            reload_successful: reload.successful.load(Ordering::Relaxed),
-            reload_success_at: UnixMillis(reload.success_at.load(Ordering::Relaxed)),
-        };
-        FAMILIES
-            .iter()
-            .map(|family| family.collect(&facts))
-            .filter(|made| !made.get_metric().is_empty())
-            .collect()
+        self.metrics.with_facts(|facts| {
+            FAMILIES
+                .iter()
+                .map(|family| family.collect(facts))
+                .filter(|made| !made.get_metric().is_empty())
+                .collect()
+        })
     }
 }
 

@@ -18,11 +18,8 @@ impl World {
         let mut engine = Engine::new(spec(models), 1);
         engine.handle(Mono::ZERO, Event::Clock(UnixMillis(1_795_507_200_000)));
         let (sender, snapshots) = watch::channel(Arc::new(engine.snapshot(Mono::ZERO)));
-        let registry = Registry::new();
-        Metrics::new(snapshots.clone(), Arc::new(ConfigReload::default()))
-            .register(&registry)
-            .unwrap();
-        let exposition = Exposition::new(registry, snapshots, Clock::start());
+        let metrics = Metrics::new(snapshots, Arc::new(ConfigReload::default()));
+        let exposition = Exposition::new(metrics, Registry::new(), Clock::start()).unwrap();
         Self {
             engine,
             sender,
@@ -131,19 +128,52 @@ async fn a_registry_of_the_program_around_is_served_too() {
     registry.register(Box::new(theirs.clone())).unwrap();
     theirs.inc();
     let metrics = Metrics::new(world.sender.subscribe(), Arc::new(ConfigReload::default()));
-    metrics.register(&registry).unwrap();
-    let text =
-        Exposition::new(registry.clone(), world.sender.subscribe(), Clock::start()).text(false);
-    let text = String::from_utf8(text.to_vec()).unwrap();
+    let exposition = Exposition::new(metrics.clone(), registry.clone(), Clock::start()).unwrap();
+    let text = String::from_utf8(exposition.text(false).to_vec()).unwrap();
     assert!(text.contains("their_requests_total 1") && text.contains("preloader_ready 0"));
     assert!(
-        metrics.register(&registry).is_err(),
+        Exposition::new(metrics, registry, Clock::start()).is_err(),
         "twice is an error, not a panic"
     );
 }
 
 #[tokio::test]
-async fn hostile_names_are_escaped() {
-    let text = World::new(&["a\"b\\c\nd:latest"]).text();
-    assert!(text.contains(r#"model="a\"b\\c\nd:latest""#));
+async fn the_text_is_what_the_library_makes_of_the_same_metrics() {
+    let mut world = World::new(&["a:latest", "odd\"name\\with\nall:latest"]);
+    world.engine.handle(Mono::millis(5), Event::Shutdown);
+    let mut snapshot = world.engine.snapshot(Mono::millis(1234));
+    let mut model = crate::engine::snapshot::ModelView::clone(&snapshot.models[0]);
+    let mut instance = crate::engine::snapshot::InstanceView::clone(&model.instances[0]);
+    let mut totals = crate::engine::snapshot::Totals::default();
+    for millis in [1, 60, 333, 70_000, 400_000] {
+        totals
+            .preload_seconds
+            .observe(Duration::from_millis(millis));
+    }
+    instance.totals = Arc::new(totals);
+    model.instances[0] = Arc::new(instance);
+    snapshot.models[0] = Arc::new(model);
+    world.sender.send_replace(Arc::new(snapshot));
+
+    let metrics = Metrics::new(world.sender.subscribe(), Arc::new(ConfigReload::default()));
+    let registry = Registry::new();
+    metrics.register(&registry).unwrap();
+    let theirs = prometheus::TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .unwrap();
+    let mut written = String::new();
+    metrics.write(&mut written);
+    // The library sorts; the order has no meaning.
+    let sorted = |text: &str| -> Vec<String> {
+        let mut lines: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains("preloader_"))
+            .map(str::to_owned)
+            .collect();
+        lines.sort();
+        lines
+    };
+    assert!(written.contains(r#"model="odd\"name\\with\nall:latest""#));
+    assert!(written.contains(r#"_bucket{server="ollama",model="a:latest",le="0.5"} 3"#));
+    assert_eq!(sorted(&written), sorted(&theirs));
 }
