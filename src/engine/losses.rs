@@ -114,10 +114,9 @@ impl Engine {
                     .newcomers
                     .first()
                     .is_some_and(|newcomer| newcomer.ours);
-                let was_ready = self.instances[id].phase == Phase::Ready;
                 self.lose(now, id, evidence, Gone::FromList);
                 self.note_usurper(now, id, crowd);
-                if let Some(culprit) = culprit.filter(|_| ours && was_ready) {
+                if let Some(culprit) = culprit.filter(|_| ours) {
                     self.note_own_eviction(now, id, culprit);
                 }
                 self.quarantine_if_out(id);
@@ -235,25 +234,10 @@ impl Engine {
             } else if !timing.reload_on_unload {
                 self.instances[id].held = true;
             }
-            let instance = &mut self.instances[id];
-            instance
-                .recent_losses
-                .retain(|at| now.since(*at) < timing.conflict_window);
-            let repeated = u32::try_from(instance.recent_losses.len()).unwrap_or(u32::MAX);
-            instance.recent_losses.push(now);
-            if repeated > 0 {
-                let first = self.models[instance.model].retry_delay;
-                let wait = backoff(first, repeated, &timing, &mut self.rng);
-                // Another client's reload in progress looks like a loss; our load would turn it back.
-                let reloads = instance
-                    .options_changed_at
-                    .is_some_and(|at| now.since(at) < timing.conflict_window);
-                let returns = instance
-                    .expected_load
-                    .filter(|_| reloads && gone == Gone::FromList)
-                    .map_or(Duration::ZERO, |expected| expected * 2);
-                instance.not_before = now + wait.max(returns);
-            }
+        }
+        let was_there = self.instances[id].phase == Phase::Verifying;
+        if was_ready || (was_there && gone == Gone::FromList) {
+            self.wait_if_repeated(now, id, gone);
         }
         let instance = &mut self.instances[id];
         instance.attempts = 0;
@@ -270,6 +254,32 @@ impl Engine {
             Gone::StillResident => self.verify_again(now, id),
             Gone::Silent => instance.phase = Phase::Unresponsive,
         }
+    }
+
+    /// The first loss is answered at once; further ones within the window wait like retries, also of a model that did
+    /// not become ready in between.
+    fn wait_if_repeated(&mut self, now: Mono, id: InstanceId, gone: Gone) {
+        let timing = self.spec.timing;
+        let instance = &mut self.instances[id];
+        instance
+            .recent_losses
+            .retain(|at| now.since(*at) < timing.conflict_window);
+        let repeated = u32::try_from(instance.recent_losses.len()).unwrap_or(u32::MAX);
+        instance.recent_losses.push(now);
+        if repeated == 0 {
+            return;
+        }
+        let first = self.models[instance.model].retry_delay;
+        let wait = backoff(first, repeated, &timing, &mut self.rng);
+        // Another client's reload in progress looks like a loss; our load would turn it back.
+        let reloads = instance
+            .options_changed_at
+            .is_some_and(|at| now.since(at) < timing.conflict_window);
+        let returns = instance
+            .expected_load
+            .filter(|_| reloads && gone == Gone::FromList)
+            .map_or(Duration::ZERO, |expected| expected * 2);
+        instance.not_before = now + wait.max(returns);
     }
 
     /// A step in flight is never dropped; one that was only planned is.

@@ -4,7 +4,7 @@ use super::world::*;
 use crate::engine::request::PIN_SECONDS;
 use crate::engine::snapshot::{Drift, LossCause, State};
 use crate::engine::spec::*;
-use crate::engine::{Answer, Event};
+use crate::engine::{Answer, Event, FailureKind};
 
 /// Lets `seconds` pass on a server that holds `limit` models: a load pushes out the one that was loaded first.
 fn crowded(world: &mut World, limit: usize, seconds: u64) -> usize {
@@ -170,4 +170,29 @@ fn options_that_the_list_does_not_show_stop_the_pings() {
     assert_eq!(world.count_sent("ping a:latest"), mark);
     world.pass(200_000);
     assert!(world.count_sent("ping a:latest") > mark);
+}
+
+#[test]
+fn models_that_push_each_other_out_before_they_are_ready_do_not_fight_for_ever() {
+    let proven = |name| ModelSpec {
+        verify: Verify::Token,
+        ..model(name)
+    };
+    let mut world = World::start(spec(vec![proven("a:latest"), proven("b:latest")]));
+    // There is room for one, and each load ends before the other's probe.
+    for _ in 0..240 {
+        if let Some(name) = world.first_open_load() {
+            let evicted = std::mem::take(&mut world.resident);
+            for entry in evicted {
+                world.fail(&format!("probe {}", entry.name), FailureKind::RunnerCrashed);
+            }
+            world.finish_load(&name);
+        }
+        world.pass(1000);
+    }
+    let loads = world.count_sent("load a:latest") + world.count_sent("load b:latest");
+    assert!(
+        loads <= 8,
+        "{loads} loads in four minutes: more than the retries of each"
+    );
 }
