@@ -5,6 +5,18 @@
 //! options, evictions, runners that crash or hang, and the way in which a `keep_alive` can stop it for good. It
 //! computes nothing: its answers say so, and so does a header of every response (`x-ollama-sim`).
 //!
+//! ```
+//! use ollama_sim::{Config, ModelSpec, Sim};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let sim = Sim::start(Config::new([ModelSpec::new("tinyllama")])).await?;
+//! assert!(sim.url().starts_with("http://127.0.0.1:"));
+//! assert!(sim.crash("tinyllama").is_err(), "it is not loaded yet");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! [`Rules`] is the server without sockets and without a clock, for simulations in virtual time; [`Sim`] is the same
 //! behind HTTP.
 

@@ -94,6 +94,7 @@ fn crash(r: &mut Replay) {
     r.ask("next request");
     r.ask("pin kept after the reload?");
     r.saw("runner processes: 1");
+    assert_eq!(r.world.pids().len(), 1);
     let generating = r.begin("killed while generating");
     r.run(1.0);
     r.crash("smol-a");

@@ -151,7 +151,7 @@ fn runner_seen(r: &mut Replay) {
         "runner killed: its socket is gone",
         "another port",
     ] {
-        r.saw(seen);
+        r.cannot_see(seen, WHY);
     }
 }
 

@@ -212,7 +212,7 @@ fn slots_by_environment(r: &mut Replay) {
         same_kinds(r, "four clients at once", &ms);
         let ms = at_once(r, 4, "again");
         if server.starts_with("unified") {
-            r.saw("again");
+            r.cannot_see("again", "settings of llama-server do nothing here");
         } else {
             same_kinds(r, "again", &ms);
         }

@@ -286,6 +286,12 @@ impl Replay {
         println!("{}: not re-enacted: {key}: {reason}", self.name);
     }
 
+    /// An observation that cannot be compared, and why.
+    pub(crate) fn cannot_see(&mut self, start: &str, reason: &str) {
+        self.saw(start);
+        println!("{}: not compared: {start}: {reason}", self.name);
+    }
+
     pub(crate) fn open(&self, asked: Asked) -> bool {
         !self.world.answered(asked.id)
     }
