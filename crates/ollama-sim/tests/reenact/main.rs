@@ -11,6 +11,7 @@
 mod beyond;
 mod cases;
 mod compare;
+mod memory;
 mod models;
 mod outages;
 mod prompts;
