@@ -11,20 +11,10 @@ SYSTEM = "You are a careful assistant of a software team. " * 100
 
 def ollama_sim(programs, binaries, port, models, load_ms=50):
     """A simulated Ollama that has these models and room for all of them."""
-    programs.start(
-        "ollama-sim",
-        [
-            binaries / "ollama-sim",
-            "--listen",
-            f"127.0.0.1:{port}",
-            "--models",
-            ",".join(models),
-            "--load-ms",
-            load_ms,
-            "--max-loaded",
-            len(models) + 1,
-        ],
-    )
+    argv = [binaries / "ollama-sim", "--listen", f"127.0.0.1:{port}", "--max-loaded-models", len(models) + 1]
+    for name in models:
+        argv += ["--model", f"{name},load={load_ms}ms,prompt=1ms,token=1ms"]
+    programs.start("ollama-sim", argv)
     programs.wait_for("ollama-sim", lambda: get(f"http://127.0.0.1:{port}/api/version")[0] == 200)
 
 
