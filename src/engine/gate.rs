@@ -36,6 +36,7 @@ impl Engine {
         }
         let from = std::mem::replace(&mut instance.state, state);
         instance.state_since = now;
+        Arc::make_mut(&mut instance.history).note(now, state);
         instance.ready = ready;
         instance.touch();
         self.changed = true;
@@ -123,12 +124,15 @@ impl Engine {
             return;
         }
         let flipped = open != self.gate.ready;
+        let mut history = Arc::clone(&self.gate.history);
+        Arc::make_mut(&mut history).note(now, open);
         self.gate = Gate {
             ready: open,
             reasons,
             since: if flipped { now } else { self.gate.since },
             opened: self.gate.opened + u64::from(flipped && open),
             closed: self.gate.closed + u64::from(flipped && !open),
+            history,
         };
         if flipped {
             let blocking = self.gate.reasons.iter().filter(|reason| reason.blocking);

@@ -6,7 +6,7 @@ use super::loss::Evidence;
 use super::pulls::OpenPull;
 use super::request::{Resident, Via};
 use super::snapshot::{
-    Activity, Drift, ErrorView, InstanceView, LossView, Residency, State, Totals,
+    Activity, Drift, ErrorView, History, InstanceView, LossView, Residency, State, Totals,
 };
 use super::spec::{ModelSpec, Options};
 use super::time::{Mono, UnixMillis};
@@ -200,6 +200,7 @@ pub(super) struct Instance {
     pub(super) totals: Arc<Totals>,
     pub(super) state: State,
     pub(super) state_since: Mono,
+    pub(super) history: Arc<History<State>>,
     pub(super) ready: bool,
     pub(super) preloaded_at: Option<Mono>,
     pub(super) last_checked: Option<Mono>,
@@ -220,6 +221,7 @@ pub(super) struct Instance {
 }
 
 impl Instance {
+    #[expect(clippy::too_many_lines, reason = "one line for each field")]
     pub(super) fn new(model: ModelId, server: ServerId) -> Self {
         Self {
             model,
@@ -266,6 +268,7 @@ impl Instance {
             totals: Arc::new(Totals::default()),
             state: State::Pending,
             state_since: Mono::ZERO,
+            history: Arc::new(History::starting(Mono::ZERO, State::Pending)),
             ready: false,
             preloaded_at: None,
             last_checked: None,

@@ -16,6 +16,7 @@ mod enforce;
 pub mod event;
 pub mod failure;
 mod gate;
+mod history;
 mod instance;
 mod loads;
 mod loss;

@@ -2,6 +2,7 @@
 //! from the same snapshot, so they cannot disagree.
 
 use super::failure::FailureKind;
+pub use super::history::{CHANGES_MAX, History};
 use super::time::{Mono, UnixMillis};
 pub use super::totals::{Histogram, Totals};
 pub use super::words::{Drift, LossCause, Reach, State};
@@ -56,6 +57,8 @@ pub struct Gate {
     pub opened: u64,
     /// How often it closed.
     pub closed: u64,
+    /// When it opened and closed.
+    pub history: Arc<History<bool>>,
 }
 
 /// One reason why the gate is closed, or why it is open although something is missing.
@@ -118,6 +121,8 @@ pub struct InstanceView {
     pub state: State,
     /// Since when.
     pub state_since: Mono,
+    /// The states before.
+    pub history: Arc<History<State>>,
     /// What it is doing, where that takes time.
     pub activity: Option<Activity>,
     /// When its last load succeeded.

@@ -119,6 +119,7 @@ impl Engine {
             server: Arc::clone(&self.servers[instance.server].spec.name),
             state: instance.state,
             state_since: instance.state_since,
+            history: Arc::clone(&instance.history),
             activity: instance.activity(now),
             preloaded_at: instance.preloaded_at,
             last_checked: instance.last_checked,

@@ -1,8 +1,8 @@
 //! Policies and scopes of the gate.
 
 use super::world::*;
-use crate::engine::FailureKind;
 use crate::engine::spec::*;
+use crate::engine::{FailureKind, Mono};
 
 fn three(policy: ReadinessPolicy) -> World {
     let mut wanted = spec(vec![
@@ -104,4 +104,37 @@ fn a_model_on_several_servers_needs_its_minimum() {
     assert!(!world.is_ready());
     world.finish_load("a:latest");
     assert!(world.is_ready());
+}
+
+#[test]
+fn what_was_is_remembered_with_its_times() {
+    let mut world = World::start(spec(vec![model("a:latest")]));
+    world.pass(1_000);
+    world.finish_load("a:latest");
+    world.pass(10_000);
+    world.unlist("a:latest");
+    world.pass(3_000);
+    world.finish_load("a:latest");
+    let snapshot = world.snapshot();
+    let gate: Vec<_> = snapshot.gate.history.changes().collect();
+    let states: Vec<_> = world.view("a:latest").history.changes().collect();
+    let words: Vec<_> = states.iter().map(|(_, state)| state.as_str()).collect();
+    let expected = ["pending", "loading", "ready", "pending", "loading", "ready"];
+    assert_eq!(words, expected);
+    assert!(
+        states.is_sorted_by(|before, after| before.0 <= after.0),
+        "{states:?}"
+    );
+    let (loaded, lost, back) = (states[2].0, states[3].0, states[5].0);
+    assert_eq!(
+        gate,
+        [
+            (Mono::ZERO, false),
+            (loaded, true),
+            (lost, false),
+            (back, true)
+        ],
+        "the gate follows its only model"
+    );
+    assert_eq!(world.view("a:latest").state_since, back);
 }
