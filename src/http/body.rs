@@ -34,6 +34,8 @@ pub struct StatusBody {
     pub version: &'static str,
     /// Rises with every change of anything above.
     pub revision: u64,
+    /// When all this was so, by the clock by which every date here is given.
+    pub at: String,
 }
 
 /// One server.

@@ -1,17 +1,58 @@
 //! Answers: bodies with their headers, HEAD, compression.
 
+use super::events::EventStream;
+use super::page;
 use crate::metrics::CONTENT_TYPE as METRICS_TYPE;
 use bytes::Bytes;
-use http_body_util::Full;
+use hyper::body::{Frame, SizeHint};
 use hyper::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-    HeaderMap, HeaderName, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    REFERRER_POLICY, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-/// The body of every answer: known in full, because nothing here waits.
-pub(super) type Body = Full<Bytes>;
+/// The body of an answer: known in full, because nothing here waits, but for the stream of events.
+#[derive(Debug)]
+pub(super) enum Body {
+    Whole(Option<Bytes>),
+    Events(Box<EventStream>),
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take()),
+            Self::Events(stream) => stream.poll_bytes(context),
+        };
+        bytes.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(
+                bytes
+                    .as_ref()
+                    .map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
+            ),
+            Self::Events(_) => SizeHint::default(),
+        }
+    }
+}
 
 /// Smaller bodies are not worth compressing: they fit one packet anyway.
 const COMPRESS_FROM: usize = 1024;
@@ -21,10 +62,24 @@ const COMPRESS_FROM: usize = 1024;
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     kind: Type,
-    body: Bytes,
-    /// The same, compressed, where that was made beforehand.
-    gzip: Option<Bytes>,
-    allow: Option<&'static str>,
+    content: Content,
+    /// One header more, where the kind has none of its own.
+    more: Option<(HeaderName, &'static str)>,
+}
+
+/// What is answered.
+#[derive(Debug)]
+enum Content {
+    /// Compressed when that is wanted and worth it.
+    Plain(Bytes),
+    /// As it is; whether that is compressed was decided beforehand.
+    Chosen {
+        body: Bytes,
+        gzip: bool,
+    },
+    /// A part of the page.
+    File(&'static page::File),
+    Events(Box<EventStream>),
 }
 
 /// Content types.
@@ -33,7 +88,24 @@ pub(super) enum Type {
     Json,
     Text,
     Html,
+    Style,
+    Script,
     Metrics,
+    Events,
+}
+
+impl Type {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Style => "text/css; charset=utf-8",
+            Self::Script => "text/javascript; charset=utf-8",
+            Self::Metrics => METRICS_TYPE,
+            Self::Events => "text/event-stream",
+        }
+    }
 }
 
 impl Answer {
@@ -41,9 +113,8 @@ impl Answer {
         Self {
             status,
             kind,
-            body: body.into(),
-            gzip: None,
-            allow: None,
+            content: Content::Plain(body.into()),
+            more: None,
         }
     }
 
@@ -65,13 +136,52 @@ impl Answer {
     }
 
     pub(super) fn metrics(body: Bytes, gzip: bool) -> Self {
-        let made = Self::new(
-            StatusCode::OK,
-            Type::Metrics,
-            if gzip { Bytes::new() } else { body.clone() },
+        Self::chosen(Type::Metrics, body, gzip)
+    }
+
+    /// A JSON document, compressed or not.
+    pub(super) fn document(body: Bytes, gzip: bool) -> Self {
+        Self::chosen(Type::Json, body, gzip)
+    }
+
+    fn chosen(kind: Type, body: Bytes, gzip: bool) -> Self {
+        Self {
+            status: StatusCode::OK,
+            kind,
+            content: Content::Chosen { body, gzip },
+            more: None,
+        }
+    }
+
+    /// A part of the page.
+    pub(super) fn file(file: &'static page::File) -> Self {
+        Self {
+            status: StatusCode::OK,
+            kind: file.kind,
+            content: Content::File(file),
+            more: None,
+        }
+    }
+
+    pub(super) fn events(stream: Box<EventStream>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            kind: Type::Events,
+            content: Content::Events(stream),
+            // nginx would collect events until its buffer is full.
+            more: Some((HeaderName::from_static("x-accel-buffering"), "no")),
+        }
+    }
+
+    pub(super) fn too_many_watchers() -> Self {
+        let made = Self::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_subscribers",
+            "too many connections watch the events",
+            "poll /api/status instead, or try again later",
         );
         Self {
-            gzip: gzip.then_some(body),
+            more: Some((RETRY_AFTER, "30")),
             ..made
         }
     }
@@ -85,53 +195,65 @@ impl Answer {
             hint,
         );
         Self {
-            allow: Some("GET, HEAD"),
+            more: Some((ALLOW, "GET, HEAD")),
             ..made
         }
     }
 
-    /// Fits it to the request: compressed if wanted, without its body for HEAD.
+    pub(super) fn is_worth_compressing(body: &[u8]) -> bool {
+        body.len() >= COMPRESS_FROM
+    }
+
+    /// Fits it to the request: compressed if wanted, without its body for HEAD or when the client has it.
     pub(super) fn into_response(self, request: &HeaderMap, head: bool) -> Response<Body> {
-        let gzip = self.gzip.or_else(|| {
-            let worth = self.body.len() >= COMPRESS_FROM && accepts_gzip(request);
-            worth.then(|| crate::metrics::compress(&self.body))
-        });
-        let compressed = gzip.is_some();
-        let body = gzip.unwrap_or(self.body);
-        let mut response = Response::new(Full::default());
+        let mut response = Response::new(Body::Whole(None));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         let mut set = |name: HeaderName, value: &'static str| {
             headers.insert(name, HeaderValue::from_static(value));
         };
-        set(
-            CONTENT_TYPE,
-            match self.kind {
-                Type::Json => "application/json",
-                Type::Text => "text/plain; charset=utf-8",
-                Type::Html => "text/html; charset=utf-8",
-                Type::Metrics => METRICS_TYPE,
-            },
-        );
+        set(CONTENT_TYPE, self.kind.as_str());
         set(CACHE_CONTROL, "no-store");
         set(X_CONTENT_TYPE_OPTIONS, "nosniff");
         set(VARY, "Accept-Encoding");
         if self.kind == Type::Html {
-            set(
-                hyper::header::CONTENT_SECURITY_POLICY,
-                "default-src 'none'; style-src 'self'; base-uri 'none'",
-            );
-            set(hyper::header::REFERRER_POLICY, "no-referrer");
+            set(CONTENT_SECURITY_POLICY, page::POLICY);
+            set(REFERRER_POLICY, "no-referrer");
         }
-        if compressed {
-            set(CONTENT_ENCODING, "gzip");
+        if let Some((name, value)) = self.more {
+            set(name, value);
         }
-        if let Some(allow) = self.allow {
-            set(ALLOW, allow);
+        let (body, gzip) = match self.content {
+            Content::Plain(body) => {
+                if Self::is_worth_compressing(&body) && accepts_gzip(request) {
+                    (crate::metrics::compress(&body), true)
+                } else {
+                    (body, false)
+                }
+            }
+            Content::Chosen { body, gzip } => (body, gzip),
+            Content::File(file) => {
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+                headers.insert(ETAG, file.tag.clone());
+                if file.is_known(request) {
+                    *response.status_mut() = StatusCode::NOT_MODIFIED;
+                    return response;
+                }
+                file.body(accepts_gzip(request))
+            }
+            Content::Events(stream) => {
+                if !head {
+                    *response.body_mut() = Body::Events(stream);
+                }
+                return response;
+            }
+        };
+        if gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         if !head {
-            *response.body_mut() = Full::new(body);
+            *response.body_mut() = Body::Whole(Some(body));
         }
         response
     }

@@ -1,27 +1,18 @@
 //! Paths to answers.
 
+use super::events::{Connection, Full};
 use super::respond::{Answer, Type, accepts_gzip};
 use super::{Surface, page, status};
-use bytes::Bytes;
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, StatusCode};
-use std::sync::PoisonError;
 
 /// Longest path that is looked at; a model's name has at most 350 + 80 + 80 + 80 characters, each up to three when
 /// encoded.
 const PATH_MAX: usize = 4096;
 
-/// The JSON documents that everybody asks for, kept for the revision they were made for.
-#[derive(Debug, Default)]
-pub(super) struct Documents {
-    revision: Option<u64>,
-    status: Option<Bytes>,
-    models: Option<Bytes>,
-}
-
 impl Surface {
     /// The answer to a request. Reads the latest snapshot, waits for nothing.
-    pub(super) fn answer<B>(&self, request: &Request<B>) -> Answer {
+    pub(super) fn answer<B>(&self, request: &Request<B>, connection: &Connection) -> Answer {
         let path = request.uri().path();
         if path.len() > PATH_MAX {
             let hint = "no path of this server is that long";
@@ -40,10 +31,10 @@ impl Surface {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Answer::not_allowed();
         }
-        self.read(&route, request.headers())
+        self.read(&route, request.headers(), connection)
     }
 
-    fn read(&self, route: &Route<'_>, headers: &HeaderMap) -> Answer {
+    fn read(&self, route: &Route<'_>, headers: &HeaderMap, connection: &Connection) -> Answer {
         match route {
             Route::Metrics => {
                 let gzip = accepts_gzip(headers);
@@ -59,35 +50,23 @@ impl Surface {
                 };
                 Answer::json(status, &status::ready(&snapshot))
             }
-            Route::Page => Answer::new(StatusCode::OK, Type::Html, page::HTML),
-            Route::Status => self.document(|documents| &mut documents.status, status::status),
-            Route::Models => self.document(|documents| &mut documents.models, status::models),
+            Route::Page(file) => Answer::file(file),
+            Route::Status => self.status_document(headers),
+            Route::Models => self.models_document(headers),
+            Route::History => self.history_document(headers),
+            Route::Events => self.events(headers, connection),
             Route::Model(name) => self.model(name),
         }
     }
 
-    /// A document of the current revision, made at most once for it.
-    fn document<T: serde::Serialize>(
-        &self,
-        slot: fn(&mut Documents) -> &mut Option<Bytes>,
-        make: fn(&crate::engine::Snapshot) -> T,
-    ) -> Answer {
-        let snapshot = self.snapshot();
-        let mut documents = self
-            .documents
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if documents.revision != Some(snapshot.revision) {
-            *documents = Documents {
-                revision: Some(snapshot.revision),
-                ..Documents::default()
-            };
+    fn events(&self, headers: &HeaderMap, connection: &Connection) -> Answer {
+        let last = headers
+            .get("last-event-id")
+            .and_then(|value| value.to_str().ok());
+        match self.subscribe(last, connection) {
+            Ok(stream) => Answer::events(stream),
+            Err(Full) => Answer::too_many_watchers(),
         }
-        let kept = slot(&mut documents);
-        if kept.is_none() {
-            *kept = serde_json::to_vec(&make(&snapshot)).ok().map(Bytes::from);
-        }
-        Answer::new(StatusCode::OK, Type::Json, kept.clone().unwrap_or_default())
     }
 
     fn model(&self, encoded: &str) -> Answer {
@@ -124,8 +103,11 @@ impl Surface {
 /// What a path asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Route<'a> {
-    Page,
+    /// A part of the page.
+    Page(&'static page::File),
     Status,
+    History,
+    Events,
     Models,
     /// The rest of the path, still encoded.
     Model(&'a str),
@@ -137,16 +119,17 @@ enum Route<'a> {
 impl<'a> Route<'a> {
     fn of(path: &'a str) -> Option<Self> {
         Some(match path {
-            "/" => Self::Page,
             "/api/status" => Self::Status,
             "/api/models/status" => Self::Models,
+            "/api/history" => Self::History,
+            "/api/events" => Self::Events,
             "/metrics" => Self::Metrics,
             "/-/healthy" | "/livez" | "/healthz" => Self::Healthy,
             "/-/ready" | "/readyz" => Self::Ready,
-            _ => Self::Model(
-                path.strip_prefix("/api/models/status/")
-                    .filter(|name| !name.is_empty())?,
-            ),
+            _ => match path.strip_prefix("/api/models/status/") {
+                Some(name) => Self::Model(Some(name).filter(|name| !name.is_empty())?),
+                None => Self::Page(page::find(path)?),
+            },
         })
     }
 }

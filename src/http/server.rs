@@ -1,6 +1,8 @@
 //! Sockets: listening, limits, draining.
 
 use super::Surface;
+use super::events::{self, Connection};
+use super::patience::Patient;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,10 +19,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, warn};
-
-/// Connections at the same time. Prometheus, a kubelet and some people need a dozen; the rest is reserve, and each idle
-/// one costs about 10 kB. At the limit the longest idle connection makes room, so that a probe always gets in.
-pub const CONNECTIONS_MAX: usize = 512;
 
 /// Longest wait for the head of a request, also of the next one on a kept connection: nobody holds one for nothing.
 /// Longer than the usual scrape interval would only keep sockets.
@@ -80,7 +78,9 @@ impl Bound {
     ) {
         let mut shutdown = std::pin::pin!(shutdown);
         let (close, closing) = watch::channel(false);
-        let mut connections = Connections::default();
+        let mut connections = Connections::new(surface.limits.connections);
+        let mut publisher = JoinSet::new();
+        publisher.spawn(events::publish(Arc::clone(&surface), closing.clone()));
         let mut pause = ACCEPT_PAUSE;
         loop {
             let accepted = tokio::select! {
@@ -108,7 +108,10 @@ impl Bound {
         }
         drop(self.listener);
         close.send_replace(true);
-        let drained = async { while connections.tasks.join_next().await.is_some() {} };
+        let drained = async {
+            while publisher.join_next().await.is_some() {}
+            while connections.tasks.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(grace, drained).await.is_err() {
             debug!("connections were cut at the end of the grace period");
         }
@@ -116,33 +119,52 @@ impl Bound {
 }
 
 /// The open connections, the oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Connections {
+    max: usize,
     tasks: JoinSet<()>,
-    open: VecDeque<AbortHandle>,
+    open: VecDeque<(AbortHandle, Connection)>,
 }
 
 impl Connections {
+    fn new(max: usize) -> Self {
+        Self {
+            max,
+            tasks: JoinSet::new(),
+            open: VecDeque::new(),
+        }
+    }
+
     fn add(&mut self, stream: TcpStream, surface: Arc<Surface>, closing: watch::Receiver<bool>) {
-        if self.open.len() >= CONNECTIONS_MAX {
+        if self.open.len() >= self.max {
             self.forget_ended();
         }
-        // An answer is made and handed to the kernel without a pause, so the oldest connection is an idle one.
-        while self.open.len() >= CONNECTIONS_MAX {
-            if let Some(oldest) = self.open.pop_front() {
-                oldest.abort();
-            }
+        while self.open.len() >= self.max {
+            self.end_one();
         }
         // Probes and scrapes are one small answer each: waiting to fill a packet only delays them.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "no TCP_NODELAY");
         }
-        self.open
-            .push_back(self.tasks.spawn(serve_connection(stream, surface, closing)));
+        let connection = Connection::default();
+        let serving = serve_connection(stream, surface, closing, connection.clone());
+        self.open.push_back((self.tasks.spawn(serving), connection));
+    }
+
+    /// Ends the oldest connection that carries no stream; their number is limited, so there is one. An answer is made
+    /// and handed to the kernel without a pause, so the oldest is an idle one.
+    fn end_one(&mut self) {
+        let idle = self
+            .open
+            .iter()
+            .position(|(_, connection)| !connection.is_streaming());
+        if let Some((oldest, _)) = self.open.remove(idle.unwrap_or_default()) {
+            oldest.abort();
+        }
     }
 
     fn forget_ended(&mut self) {
-        self.open.retain(|connection| !connection.is_finished());
+        self.open.retain(|(task, _)| !task.is_finished());
     }
 }
 
@@ -150,12 +172,13 @@ async fn serve_connection(
     stream: TcpStream,
     surface: Arc<Surface>,
     mut closing: watch::Receiver<bool>,
+    itself: Connection,
 ) {
     // No body of a request is ever read; hyper closes the connection when one is left over.
     let service = service_fn(move |request: Request<Incoming>| {
         let head = request.method() == Method::HEAD;
         let response = surface
-            .answer(&request)
+            .answer(&request, &itself)
             .into_response(request.headers(), head);
         async move { Ok::<_, Infallible>(response) }
     });
@@ -166,7 +189,8 @@ async fn serve_connection(
         .max_buf_size(HEAD_MAX)
         .max_headers(HEADERS_MAX)
         .half_close(false);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(Patient::new(stream)), service));
     let closed = async move { drop(closing.wait_for(|closing| *closing).await) };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -40,6 +40,7 @@ pub(super) fn status(snapshot: &Snapshot) -> StatusBody {
             .collect(),
         version: env!("CARGO_PKG_VERSION"),
         revision: snapshot.revision,
+        at: date(snapshot, snapshot.at),
     }
 }
 

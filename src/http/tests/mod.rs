@@ -1,11 +1,14 @@
 //! The admin server over real sockets on this runtime, on a paused clock where time matters.
 
-use super::server::CONNECTIONS_MAX;
 use super::*;
 use crate::clock::Clock;
-use crate::engine::{Engine, Event, UnixMillis};
+use crate::engine::request::{
+    Answer as Said, Installed, ModelInfo, PIN_SECONDS, Request, Resident, Timings,
+};
+use crate::engine::{Effect, Engine, Event, Mono, OpId, UnixMillis};
 use crate::metrics::{ConfigReload, Metrics};
 use crate::testing::spec;
+use limits::Limits;
 use prometheus::Registry;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,11 +17,106 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+mod events;
+mod page;
+
+/// 2026-11-24T08:00:00Z.
+const WALL: i64 = 1_795_507_200_000;
+
+/// Fewer than in production, so that a test reaches them with few files.
+const FEW: Limits = Limits {
+    connections: 12,
+    subscribers: 8,
+};
+
 struct Running {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     tasks: JoinSet<()>,
-    _snapshots: watch::Sender<Arc<Snapshot>>,
+    engine: Engine,
+    now: Mono,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    /// What the engine asked at the start; answered before it is told anything.
+    asked: Vec<Effect>,
+    /// Loads that wait for [`Running::finish_loads`].
+    loads: Vec<(OpId, Request)>,
+    resident: Vec<Resident>,
+}
+
+impl Running {
+    /// Tells the engine something later, answers what it asks but for loads, and publishes what comes of it.
+    fn tell(&mut self, event: Event) {
+        self.now = self.now + Duration::from_millis(1000);
+        let mut effects = std::mem::take(&mut self.asked);
+        let mut events = vec![event];
+        loop {
+            for effect in effects {
+                let Effect::Send { op, request, .. } = effect else {
+                    continue;
+                };
+                match self.reply(&request) {
+                    Some(said) => events.push(Event::Answered {
+                        op,
+                        result: Ok(said),
+                    }),
+                    None => self.loads.push((op, request)),
+                }
+            }
+            let Some(event) = events.pop() else {
+                break;
+            };
+            effects = self.engine.handle(self.now, event);
+        }
+        let snapshot = self.engine.snapshot(self.now);
+        self.snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    fn reply(&self, request: &Request) -> Option<Said> {
+        let installed = |(_, name): (_, &Arc<str>)| Installed {
+            name: Arc::clone(name),
+            digest: Arc::clone(name),
+            size: 1,
+            remote: false,
+        };
+        Some(match request {
+            Request::Load(_) => return None,
+            Request::Version => Said::Version("0.33.0".into()),
+            Request::Ps => Said::Resident(self.resident.clone()),
+            Request::Tags => Said::Installed(self.engine.model_ids().map(installed).collect()),
+            Request::Show { model } => Said::Info(ModelInfo {
+                blob: Some(Arc::clone(model)),
+                completion: true,
+                ..ModelInfo::default()
+            }),
+            Request::Ping(_)
+            | Request::Pin(_)
+            | Request::Probe(_)
+            | Request::Warmup { .. }
+            | Request::Unload { .. }
+            | Request::Pull { .. } => Said::Done(Timings::default()),
+        })
+    }
+
+    fn finish_loads(&mut self) {
+        while let Some((op, request)) = self.loads.pop() {
+            let Request::Load(target) = request else {
+                continue;
+            };
+            self.resident.push(Resident {
+                name: Arc::clone(&target.model),
+                digest: Arc::clone(&target.model),
+                size: 100,
+                size_vram: 0,
+                context_length: 4096,
+                expires_at: UnixMillis(WALL + PIN_SECONDS * 1000),
+                expires_nanos: 0,
+            });
+            self.tell(Event::Answered {
+                op,
+                result: Ok(Said::Done(Timings::default())),
+            });
+        }
+    }
 }
 
 async fn start() -> Running {
@@ -27,14 +125,11 @@ async fn start() -> Running {
 
 async fn start_with(models: &[&str]) -> Running {
     let mut engine = Engine::new(spec(models), 1);
-    engine.handle(
-        crate::engine::Mono::ZERO,
-        Event::Clock(UnixMillis(1_795_507_200_000)),
-    );
-    let (sender, snapshots) = watch::channel(Arc::new(engine.snapshot(crate::engine::Mono::ZERO)));
+    let asked = engine.handle(Mono::ZERO, Event::Clock(UnixMillis(WALL)));
+    let (sender, snapshots) = watch::channel(Arc::new(engine.snapshot(Mono::ZERO)));
     let metrics = Metrics::new(snapshots.clone(), Arc::new(ConfigReload::default()));
     let exposition = Exposition::new(metrics, Registry::new(), Clock::start()).unwrap();
-    let surface = Arc::new(Surface::new(snapshots, exposition));
+    let surface = Arc::new(Surface::with_limits(snapshots, exposition, FEW));
     let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = bound.address();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -47,7 +142,12 @@ async fn start_with(models: &[&str]) -> Running {
         address,
         stop,
         tasks,
-        _snapshots: sender,
+        engine,
+        now: Mono::ZERO,
+        snapshots: sender,
+        asked,
+        loads: Vec::new(),
+        resident: Vec::new(),
     }
 }
 
@@ -84,6 +184,8 @@ async fn every_path_answers_with_its_type() {
     let server = start().await;
     let table = [
         ("/", 200, "text/html"),
+        ("/assets/", 404, "application/json"),
+        ("/api/history", 200, "application/json"),
         ("/api/status", 200, "application/json"),
         ("/api/models/status", 200, "application/json"),
         ("/api/models/status/tinyllama", 200, "application/json"),
@@ -247,10 +349,35 @@ async fn a_slow_head_is_cut() {
 }
 
 #[tokio::test]
+async fn the_history_tells_what_was_and_when() {
+    let mut server = start_with(&["a:latest"]).await;
+    server.tell(Event::Tick);
+    server.finish_loads();
+    let (status, _, body) = ask(server.address, "GET", "/api/history", "").await;
+    let history: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let expected = serde_json::json!({
+        "at": "2026-11-24T08:00:02.000Z",
+        "started": "2026-11-24T08:00:00.000Z",
+        "gate": [
+            {"at": "2026-11-24T08:00:00.000Z", "ready": false},
+            {"at": "2026-11-24T08:00:02.000Z", "ready": true},
+        ],
+        "models": [{"model": "a:latest", "servers": [{"server": "ollama", "states": [
+            {"at": "2026-11-24T08:00:00.000Z", "status": "pending"},
+            {"at": "2026-11-24T08:00:01.000Z", "status": "loading"},
+            {"at": "2026-11-24T08:00:02.000Z", "status": "ready"},
+        ]}]}],
+    });
+    assert_eq!((status, history), (200, expected));
+    let (_, _, status) = ask(server.address, "GET", "/api/status", "").await;
+    assert!(!status.contains("states"), "the history is no part of it");
+}
+
+#[tokio::test]
 async fn at_the_limit_a_probe_still_gets_in() {
     let server = start().await;
     let mut idle = Vec::new();
-    for _ in 0..CONNECTIONS_MAX + 50 {
+    for _ in 0..FEW.connections + 50 {
         idle.push(TcpStream::connect(server.address).await.unwrap());
     }
     assert_eq!(ask(server.address, "GET", "/livez", "").await.0, 200);
