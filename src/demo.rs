@@ -227,11 +227,15 @@ impl Known {
         );
         let mut said = Vec::new();
         if before.state != self.state {
-            said.push(match model.state {
-                State::Pending if before.state == Some(State::Ready) => "lost".to_owned(),
-                State::Verifying => "loaded; proving that it is warm".to_owned(),
-                State::Ready => format!("READY{}", times(instance)),
-                state => state.to_string(),
+            let was_ready = before.state == Some(State::Ready);
+            said.push(if model.state == State::Ready {
+                format!("READY{}", times(instance))
+            } else if model.state == State::Verifying {
+                "loaded; proving that it is warm".to_owned()
+            } else if model.state == State::Pending && was_ready {
+                "lost".to_owned()
+            } else {
+                model.state.to_string()
             });
         }
         let loss = self.loss.as_ref();

@@ -104,7 +104,7 @@ impl Stand {
         let found = tokio::time::timeout(LIMIT, self.snapshots.wait_for(wanted)).await;
         match found {
             Ok(found) => Arc::clone(&found.expect("the preloader runs")),
-            Err(_) => panic!("not within {LIMIT:?}: {what}; it is {:#?}", latest.borrow()),
+            Err(_elapsed) => panic!("not within {LIMIT:?}: {what}; it is {:#?}", latest.borrow()),
         }
     }
 
