@@ -1,7 +1,7 @@
 //! How many connections there may be. Each is an open file, and Ollama's answers need some too: a crowd in front of the
 //! page must not make the polls fail.
 
-/// Connections at the same time where the system allows it: those that watch, and [`OTHERS_MIN`] more. Each idle one
+/// Connections at the same time where the system allows it: those that watch, and `OTHERS_MIN` more. Each idle one
 /// costs about 10 kB. At the limit the longest idle connection makes room, so that a probe always gets in.
 pub const CONNECTIONS_MAX: usize = SUBSCRIBERS_MAX + OTHERS_MIN;
 

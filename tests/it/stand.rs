@@ -102,10 +102,10 @@ impl Stand {
     ) -> Arc<Snapshot> {
         let latest = self.snapshots.clone();
         let found = tokio::time::timeout(LIMIT, self.snapshots.wait_for(wanted)).await;
-        match found {
-            Ok(found) => Arc::clone(&found.expect("the preloader runs")),
-            Err(_elapsed) => panic!("not within {LIMIT:?}: {what}; it is {:#?}", latest.borrow()),
-        }
+        let Ok(found) = found else {
+            panic!("not within {LIMIT:?}: {what}; it is {:#?}", latest.borrow());
+        };
+        Arc::clone(&found.expect("the preloader runs"))
     }
 
     pub(crate) async fn ready(&mut self) -> Arc<Snapshot> {
