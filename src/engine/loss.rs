@@ -55,6 +55,17 @@ pub(super) struct Newcomer {
     pub(super) declared: bool,
 }
 
+impl Newcomer {
+    fn words(&self) -> String {
+        let by = if self.ours {
+            "this preloader"
+        } else {
+            "another client"
+        };
+        format!("{} was loaded by {by}", self.name)
+    }
+}
+
 impl Evidence {
     /// Whether nothing that may still happen can change the verdict.
     pub(super) fn is_conclusive(&self) -> bool {
@@ -110,16 +121,9 @@ fn was_changed(model: &str, evidence: &Evidence) -> Option<(LossCause, String)> 
         let said = format!("{model} was loaded again by another client {how}");
         return Some((LossCause::OptionsChanged, said));
     }
-    if let Some(newcomer) = evidence.newcomers.first() {
-        let by = if newcomer.ours {
-            "this preloader"
-        } else {
-            "another client"
-        };
-        let said = format!(
-            "{model} was evicted because {} was loaded by {by}",
-            newcomer.name
-        );
+    if !evidence.newcomers.is_empty() {
+        let said: Vec<_> = evidence.newcomers.iter().map(Newcomer::words).collect();
+        let said = format!("{model} was evicted because {}", said.join(", or "));
         return Some((LossCause::MemoryPressure, said));
     }
     let ran_out = || {

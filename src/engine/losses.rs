@@ -153,16 +153,16 @@ impl Engine {
         let since_start = i64::try_from(now.since_start().as_millis()).unwrap_or(i64::MAX);
         let wall = self.epoch.0.saturating_add(since_start);
         let mut newcomers = crowd.newcomers.clone();
-        if let Some(loading) = crowd
-            .loading
-            .filter(|loading| newcomers.is_empty() && *loading != id)
-        {
+        // Our own load may have cost the place as well as what somebody else loaded meanwhile.
+        if let Some(loading) = crowd.loading.filter(|loading| *loading != id) {
             let other = &self.models[self.instances[loading].model].name;
-            newcomers.push(Newcomer {
-                name: Arc::clone(other),
-                ours: true,
-                declared: true,
-            });
+            if newcomers.iter().all(|newcomer| newcomer.name != *other) {
+                newcomers.push(Newcomer {
+                    name: Arc::clone(other),
+                    ours: true,
+                    declared: true,
+                });
+            }
         }
         Evidence {
             server_was_down: place.was_down,
