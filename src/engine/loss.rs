@@ -148,11 +148,11 @@ fn undecided(model: &str, evidence: &Evidence) -> (LossCause, String) {
         return (LossCause::Unknown, said);
     }
     let both = if evidence.stayed > 0 {
-        "a client unloaded it, or loads it again with other options"
+        "a client unloaded it, loads it again with other options, or needed its place for a moment"
     } else if evidence.vanished_together > 0 {
-        "the server was restarted between two polls, or a client unloaded all models"
+        "the server was restarted between two polls, or clients unloaded all models or needed their place"
     } else {
-        "a client unloaded it, or the server was restarted between two polls"
+        "a client unloaded it or needed its place for a moment, or the server was restarted between two polls"
     };
     (
         LossCause::Unknown,
@@ -285,7 +285,7 @@ mod tests {
             (
                 none(),
                 LossCause::Unknown,
-                "unloaded it, or the server was restarted",
+                "needed its place for a moment, or the server was restarted",
             ),
             (
                 Evidence {
@@ -293,7 +293,7 @@ mod tests {
                     ..none()
                 },
                 LossCause::Unknown,
-                "unloaded it, or loads it again",
+                "loads it again with other options, or needed its place",
             ),
             (
                 Evidence {

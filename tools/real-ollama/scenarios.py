@@ -293,7 +293,7 @@ def slots(bench):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(server.chat, "smol-a", SYSTEM, f"What is rule {n}?") for n in range(4)]
         times = [future.result() for future in asked]
-    assert max(times) < 2.5, f"slowest of four: {max(times):.2f} s"
+    assert max(times) < took / 5, f"slowest of four: {max(times):.2f} s; computing their prompts took {took:.2f} s"
     return {"start → warm": took, "slowest of four first chats": max(times)}
 
 
@@ -384,7 +384,11 @@ def eviction(bench):
     server.generate(model="gemma", prompt="Hi", options={"num_predict": 1})
     lost = preloader.wait_closed(4)
     back = preloader.wait_ready(30)
-    assert preloader.cause("smol-a:latest") == "memory_pressure", preloader.model("smol-a:latest")
+    # A model that loads is on no list. Where ours was queued before it appeared, no poll may ever have seen it: the cause
+    # is then unknown, and says so.
+    loss = preloader.model("smol-a:latest")["lastLoss"]
+    seen = loss["cause"] == "memory_pressure" and "gemma" in loss["detail"]
+    assert seen or (loss["cause"] == "unknown" and "needed its place" in loss["detail"]), loss
     return {"loaded → gate closed": lost, "closed → ready again": back}
 
 
