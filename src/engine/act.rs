@@ -19,6 +19,8 @@ const IDLE_RETRY: Duration = Duration::from_secs(1);
 impl Engine {
     pub(super) fn act(&mut self, now: Mono, server: ServerId) {
         self.end_silent_questions(now, server);
+        self.end_late_sight(now, server);
+        self.run_wedge(now, server);
         for id in self.on(server).iter().copied() {
             self.run_clocks(now, id);
         }
@@ -147,13 +149,11 @@ impl Engine {
             self.ask_for_a_poll(now, id);
             return;
         }
-        let idle = std::mem::take(&mut self.instances[id].idle_proof);
+        let idle = std::mem::take(&mut self.instances[id].idle_proof) || self.is_seen_idle(now, id);
         let instance = &self.instances[id];
-        if instance.phase == Phase::Verifying
-            && instance.plan.is_none()
-            && now < instance.no_pings_before
-        {
-            // Asked again it would be loaded again; it answered the ping that showed this.
+        let unproven = instance.phase == Phase::Verifying && instance.plan.is_none();
+        // Asked again it would be loaded again; it answered the ping that showed this.
+        if unproven && (now < instance.no_pings_before || instance.is_seen_well()) {
             self.become_ready(now, id);
         }
         if self.instances[id].seen.is_none() || self.instances[id].load.is_some() {
@@ -254,7 +254,11 @@ impl Engine {
             let free = self.servers[instance.server]
                 .warming
                 .is_none_or(|warming| warming == id);
-            return free.then_some(Mono::ZERO);
+            return free.then(|| self.held_until(id).unwrap_or(Mono::ZERO));
+        }
+        if instance.is_watched() {
+            // Every look tells whether it is idle and well.
+            return None;
         }
         let proof_needed = instance.phase == Phase::Verifying && plan.is_none();
         let from = self
@@ -262,7 +266,8 @@ impl Engine {
             .or(proof_needed.then_some(Mono::ZERO))
             .filter(|_| instance.ping.is_none() && instance.idle_test.is_none())?;
         let retry = instance.last_ping.map_or(Mono::ZERO, |at| at + IDLE_RETRY);
-        Some(from.max(instance.no_pings_before).max(retry))
+        let from = from.max(instance.no_pings_before).max(retry);
+        Some(from.max(self.pings_from(id)))
     }
 
     fn ask_for_a_poll(&mut self, now: Mono, id: InstanceId) {
@@ -296,14 +301,15 @@ impl Engine {
         let free = self.servers[server]
             .warming
             .is_none_or(|warming| warming == id);
-        if plan.open.is_some() || !at_work || (plan.needs_idle && !idle) || !free {
+        let held = self.held_until(id).is_some_and(|until| now < until);
+        if plan.open.is_some() || !at_work || (plan.needs_idle && !idle) || !free || held {
             return;
         }
         let target = self.target(id, true);
         let spec = &self.models[self.instances[id].model];
         let request = match spec.warmup.get(plan.next) {
             Some(conversation) if plan.next < plan.conversations => {
-                let copies = spec.warmup_parallel.max(1);
+                let copies = self.copies(id);
                 Request::Warmup {
                     target,
                     conversation: conversation.clone(),
@@ -353,7 +359,12 @@ impl Engine {
             instance.phase,
             Phase::Ready | Phase::Verifying | Phase::Unresponsive
         );
-        if instance.ping.is_some() || !asks || now < instance.no_pings_before {
+        if instance.ping.is_some()
+            || !asks
+            || now < instance.no_pings_before
+            || !instance.needs_pings()
+            || now < self.pings_from(id)
+        {
             return;
         }
         let due = instance

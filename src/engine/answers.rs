@@ -36,6 +36,10 @@ impl Engine {
         instance.polls_count_from = next_op;
         instance.ours = true;
         instance.seen = None;
+        instance.sight.watched = None;
+        instance.sight.vanished = None;
+        instance.sight.replaced = None;
+        instance.sight.unproven_since = now;
         instance.loaded_context = None;
         instance.loaded_gpu_share = None;
         instance.needs_pin = false;

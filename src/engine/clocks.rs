@@ -112,15 +112,20 @@ impl Engine {
     }
 
     fn is_stalled(&self, now: Mono, id: InstanceId) -> bool {
+        let load = self.instances[id].load;
+        let since = load.and_then(|load| load.working_since);
+        since.is_some_and(|since| now >= since + self.stall_limit(id)) && self.may_stall(id)
+    }
+
+    /// Whether a load that takes long looks as if it stood still. One whose runner is seen loading does not.
+    pub(super) fn may_stall(&self, id: InstanceId) -> bool {
         let instance = &self.instances[id];
         let place = &self.servers[instance.server];
-        let overdue = instance.load.is_some_and(|load| {
-            !load.stall_reported
-                && load
-                    .working_since
-                    .is_some_and(|since| now >= since + self.stall_limit(id))
-        });
-        overdue && place.may_ask() && !place.resident.is_empty()
+        let loads = self.is_observed(instance.server) && place.watch.is_loading();
+        instance.load.is_some_and(|load| !load.stall_reported)
+            && place.may_ask()
+            && !place.resident.is_empty()
+            && !loads
     }
 
     fn run_ping_clock(&mut self, now: Mono, id: InstanceId) {

@@ -72,16 +72,14 @@ impl Engine {
     fn load_due(&self, id: InstanceId) -> Option<Mono> {
         let timing = &self.spec.timing;
         let instance = &self.instances[id];
-        let place = &self.servers[instance.server];
         let load = instance.load?;
         let deadline = load.working_since.map(|since| since + timing.load_deadline);
         let attempt = load
             .attempt_clock
             .map(|since| since + timing.preload_timeout);
-        let can_stall = !load.stall_reported && place.may_ask() && !place.resident.is_empty();
         let stall = load
             .working_since
-            .filter(|_| can_stall)
+            .filter(|_| self.may_stall(id))
             .map(|since| since + self.stall_limit(id));
         [deadline, attempt, stall].into_iter().flatten().min()
     }
@@ -157,6 +155,7 @@ impl Engine {
             && instance.leaving_until.is_none()
             && !self.is_missing(id)
             && !self.is_loading_elsewhere(id)
+            && !self.may_be_returning(id)
             && (!self.is_updated_first(id) || self.has_free_pull(instance.server))
             && place.ps.is_none()
             && self.free_loads(instance.server) > 0

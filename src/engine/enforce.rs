@@ -61,9 +61,14 @@ impl Engine {
         let server = instance.server;
         self.servers[server].poll_now(now);
         match result {
-            Ok(()) => self.instances[id].leaving_until = Some(now + LEAVES_WITHIN),
+            Ok(()) => self.leave(now, id),
             Err(failure) => self.note_error(now, id, failure),
         }
+    }
+
+    /// It was unloaded by us: what is still listed is on its way out.
+    pub(super) fn leave(&mut self, now: Mono, id: InstanceId) {
+        self.instances[id].leaving_until = Some(now + LEAVES_WITHIN);
     }
 
     /// Whether a runner that is still listed is on its way out, so that it is not taken for ours again.

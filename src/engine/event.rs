@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::request::{Answer, Request};
+use super::sight::Sight;
 use super::snapshot::{LossCause, State};
 use super::time::UnixMillis;
 use std::fmt;
@@ -48,6 +49,13 @@ pub enum Event {
         completed: u64,
         /// Bytes in all, as far as they are known.
         total: u64,
+    },
+    /// A server's runner processes were looked at.
+    Sighted {
+        /// The server.
+        server: ServerId,
+        /// What was seen.
+        sight: Sight,
     },
     /// Somebody asks to try this model now (`None` = all): a `failed` or `quarantined` one does not wait any longer.
     Kick(Option<ModelId>),

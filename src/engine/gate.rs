@@ -219,6 +219,22 @@ impl Engine {
                 message: message.into(),
             };
         }
+        let wedged = self.of_model[model]
+            .iter()
+            .map(|id| &self.instances[*id])
+            .filter(|instance| instance.load.is_some())
+            .find(|instance| self.servers[instance.server].wedge.is_some());
+        if let Some(instance) = wedged {
+            let message = format!(
+                "{name} is {state}: {}",
+                self.describe_wedge(instance.server)
+            );
+            return Reason {
+                model: Some(Arc::clone(name)),
+                blocking,
+                message: message.into(),
+            };
+        }
         let message = match error.filter(|_| tells) {
             Some(error) => format!("{name} is {state}: {}", error.message),
             None => format!("{name} is {state}"),

@@ -10,6 +10,7 @@ use super::snapshot::{
 };
 use super::spec::{ModelSpec, Options};
 use super::time::{Mono, UnixMillis};
+use super::watch::OwnSight;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -191,6 +192,9 @@ pub(super) struct Instance {
     /// It waits to be loaded; only polls asked after this operation were made for it.
     pub(super) wished: Option<OpId>,
 
+    /// What is seen of its runner itself.
+    pub(super) sight: OwnSight,
+
     /// A loss whose cause is not clear yet.
     pub(super) open_loss: Option<(Mono, Evidence)>,
     /// Losses within the conflict window.
@@ -263,6 +267,7 @@ impl Instance {
             next_health: Mono::ZERO,
             polls_count_from: OpId(0),
             wished: None,
+            sight: OwnSight::default(),
             open_loss: None,
             recent_losses: Vec::new(),
             totals: Arc::new(Totals::default()),

@@ -29,6 +29,7 @@ impl Engine {
             && !instance.held
             && !self.is_missing(id)
             && !self.is_loading_elsewhere(id)
+            && !self.may_be_returning(id)
     }
 
     /// Whether another name of the same weights is being loaded. A second load would meet the runner when it is in use,

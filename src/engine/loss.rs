@@ -34,6 +34,12 @@ pub(super) struct Evidence {
     pub(super) stayed_away: bool,
     /// A ping of ours was not answered in time.
     pub(super) silent: bool,
+    /// Its socket was gone while a later poll still listed it.
+    pub(super) ended: bool,
+    /// Another runner is in its place, loaded by somebody's request.
+    pub(super) replaced: bool,
+    /// We unloaded it, because the server loaded nothing any more.
+    pub(super) unwedged: bool,
     /// The runner came back with another context, or under another name, without a load of ours.
     pub(super) reloaded_as: Option<Arc<str>>,
     /// Models that appeared since the model was last listed, or that we were loading meanwhile.
@@ -85,6 +91,16 @@ fn runner_died(model: &str, evidence: &Evidence) -> Option<(LossCause, String)> 
     if evidence.server_was_down || evidence.version_changed {
         let said = format!("{model} was lost because the Ollama server was restarted");
         return Some((LossCause::ServerRestart, said));
+    }
+    if evidence.unwedged {
+        let said = format!(
+            "this preloader unloaded {model}, which was idle, because the server had stopped loading anything"
+        );
+        return Some((LossCause::Unloaded, said));
+    }
+    if evidence.ended {
+        let said = format!("the runner of {model} ended; Ollama loads it again when it is asked");
+        return Some((LossCause::RunnerCrashed, said));
     }
     if evidence.silent {
         return Some((
@@ -144,6 +160,13 @@ fn undecided(model: &str, evidence: &Evidence) -> (LossCause, String) {
         let said = format!(
             "{model} was loaded again when it was asked: its runner had ended, or a client had loaded it with options \
              that /api/ps does not show"
+        );
+        return (LossCause::Unknown, said);
+    }
+    if evidence.replaced {
+        let said = format!(
+            "{model} runs in another process than before: its runner had ended and a client's request loaded it again, \
+             or a client loaded it with options that /api/ps does not show"
         );
         return (LossCause::Unknown, said);
     }

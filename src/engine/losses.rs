@@ -175,6 +175,10 @@ impl Engine {
             foreign_expiry: !pinned,
             expired: expires_at.0 <= wall,
             repaired_under_ping: instance.ping.is_some(),
+            ended: instance
+                .sight
+                .vanished
+                .is_some_and(|vanished| vanished.listed),
             newcomers,
             vanished_together: crowd.vanished.saturating_sub(1),
             stayed: crowd.stayed,
@@ -298,6 +302,7 @@ impl Engine {
         let fresh = Instance::plan_for(spec, Purpose::Verify, now);
         let instance = &mut self.instances[id];
         instance.phase = Phase::Verifying;
+        instance.sight.unproven_since = now;
         match &mut instance.plan {
             // The step that runs now began before the loss: it does not count, all of them run again after it.
             Some(plan) if plan.open.is_some() => {

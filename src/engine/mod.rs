@@ -3,7 +3,7 @@
 //! [`Event`]s go in with the time they happened, [`Effect`]s come out. The driver carries them out and reports back.
 //! One engine serves all servers, so limits such as "two loads at a time" are decided in one place.
 //!
-//! Rooms: `observe` takes in answers and judges what they prove; `losses` says what a lost model means; `act` brings
+//! Rooms: `observe` takes in answers and judges what they prove, `watch` what is seen of the runners themselves; `losses` says what a lost model means; `act` brings
 //! about what is wanted, idempotently, whatever woke the engine; `gate` and `views` make what others see.
 
 mod act;
@@ -19,6 +19,7 @@ mod gate;
 mod history;
 mod instance;
 mod loads;
+mod looks;
 mod loss;
 mod losses;
 mod memory;
@@ -28,14 +29,19 @@ pub mod request;
 mod residency;
 mod schedule;
 mod server;
+pub mod sight;
 pub mod snapshot;
 pub mod spec;
 mod table;
 mod thrash;
 pub mod time;
 mod totals;
+mod tracks;
 mod views;
+mod watch;
+mod wedge;
 mod words;
+mod work;
 
 pub use event::{Effect, Event, ModelId, Notice, OpId, ServerId};
 pub use failure::{Failure, FailureKind};
@@ -103,6 +109,7 @@ enum About {
     Load(InstanceId),
     Pull(InstanceId),
     Unload(InstanceId),
+    Unwedge,
     Ping(InstanceId),
     Step(InstanceId),
 }
@@ -217,6 +224,7 @@ impl Engine {
                 completed,
                 total,
             } => self.pull_progressed(now, op, completed, total),
+            Event::Sighted { server, sight } => self.sighted(now, server, sight),
             Event::Kick(model) => self.kick(now, model),
             Event::Shutdown => self.shut_down(),
         }

@@ -55,6 +55,7 @@ impl Engine {
             }
             (About::Pull(id), Ok(_)) => self.pulled(now, id),
             (About::Pull(id), Err(failure)) => self.pull_failed(now, id, &failure),
+            (About::Unwedge, _) => self.servers[server].poll_now(now),
             (About::Unload(id), result) => self.unloaded(now, id, result.as_ref().map(|_| ())),
             (About::Load(id), Ok(_)) => self.loaded(now, id),
             (About::Load(id), Err(failure)) => self.load_failed(now, id, &failure),
@@ -118,6 +119,7 @@ impl Engine {
             let instance = &mut self.instances[id];
             instance.digest = None;
             instance.held = false;
+            instance.sight.slots = None;
             match instance.phase {
                 Phase::Retrying(_) | Phase::Failed(_) | Phase::Quarantined(_)
                     if instance.load.is_none() =>
@@ -335,6 +337,7 @@ impl Engine {
     fn shown(&mut self, now: Mono, server: ServerId, digest: Arc<str>, info: ModelInfo) {
         let place = &mut self.servers[server];
         place.show_asked = None;
+        place.watch.learn_store(info.store.as_ref());
         place.catalog.learn(digest, info);
         for id in self.on(server).iter().copied() {
             self.apply_info(now, id);

@@ -129,6 +129,8 @@ pub struct Installed {
 pub struct ModelInfo {
     /// The weights blob (`sha256-…` of the FROM line), when there is one.
     pub blob: Option<Arc<str>>,
+    /// The folder of that blob: the server's model store.
+    pub store: Option<Arc<str>>,
     /// The adapters' blobs, sorted.
     pub adapters: Vec<Arc<str>>,
     /// It completes text.

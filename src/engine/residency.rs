@@ -39,7 +39,10 @@ impl Engine {
                 continue;
             };
             match by_weights.get(weights) {
-                Some(entry) => self.listed(now, id, entry),
+                Some(entry) => {
+                    self.listed(now, id, entry);
+                    self.judge_runner(now, id, asked);
+                }
                 None => self.unlisted(now, id, &crowd),
             }
         }
@@ -69,10 +72,17 @@ impl Engine {
             instance.loaded_gpu_share = Some(gpu_share(entry.size_vram, entry.size));
         }
         self.update_drift(now, id);
-        let Some(before) = before else { return };
+        let Some(before) = before else {
+            if self.is_observed(self.instances[id].server) {
+                self.note_reload_of_lost(id, None, entry);
+            }
+            return;
+        };
         let Some(evidence) = reloaded(&before, entry, slow_ping, pinned) else {
             let suspicious =
                 (before.view.pinned && !pinned) || self.servers[self.instances[id].server].was_down;
+            // Where its runner is seen, another one is seen as well.
+            let suspicious = suspicious && self.instances[id].sight.watched.is_none();
             if suspicious && self.instances[id].phase == Phase::Ready {
                 self.rewarm(now, id);
             }
@@ -85,6 +95,7 @@ impl Engine {
         let instance = &mut self.instances[id];
         instance.ours = false;
         instance.needs_pin = !pinned;
+        instance.sight.watched = None;
         self.lose(now, id, evidence, Gone::StillResident);
     }
 

@@ -7,6 +7,8 @@ use super::request::Resident;
 use super::snapshot::{ErrorView, Reach};
 use super::spec::{ServerSpec, Timing};
 use super::time::Mono;
+use super::tracks::Watch;
+use super::wedge::Wedge;
 use std::sync::Arc;
 
 /// An open request for the server as a whole.
@@ -81,6 +83,13 @@ pub(super) struct Server {
     pub(super) own_evictions: Vec<Eviction>,
     /// Whose warm-up runs: one at a time, so that no user waits behind a queue of ours.
     pub(super) warming: Option<InstanceId>,
+
+    /// What is seen of its runners.
+    pub(super) watch: Watch,
+    /// It loads nothing any more, for certain.
+    pub(super) wedge: Option<Wedge>,
+    /// How often that was found.
+    pub(super) wedges: u64,
 }
 
 impl Server {
@@ -112,6 +121,9 @@ impl Server {
             loads: Vec::new(),
             own_evictions: Vec::new(),
             warming: None,
+            watch: Watch::default(),
+            wedge: None,
+            wedges: 0,
         }
     }
 

@@ -91,6 +91,34 @@ pub struct ServerView {
     pub last_error: Option<ErrorView>,
     /// Runners that `/api/ps` lists, ours and others'.
     pub resident: usize,
+    /// What is seen of its runners themselves.
+    pub runners: RunnersView,
+    /// Since when it loads nothing any more, and because of which idle model.
+    pub wedged: Option<WedgeView>,
+    /// How often that was found.
+    pub wedges: u64,
+}
+
+/// What is seen of a server's runners without asking Ollama.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunnersView {
+    /// Whether they can be seen from here.
+    pub observed: bool,
+    /// Why they cannot, or which of them is not.
+    pub reason: Option<Arc<str>>,
+    /// How many are there.
+    pub there: usize,
+    /// How many of them load.
+    pub loading: usize,
+}
+
+/// A server that loads nothing any more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WedgeView {
+    /// Since when that is certain.
+    pub since: Mono,
+    /// The idle model in the way.
+    pub model: Arc<str>,
 }
 
 /// One declared model over all its servers.
@@ -145,6 +173,8 @@ pub struct InstanceView {
     pub resident_since: Option<Mono>,
     /// What `/api/ps` last said of its runner; absent when it is not listed.
     pub residency: Option<Residency>,
+    /// Its runner as seen itself; absent where it is not seen.
+    pub runner: Option<RunnerView>,
     /// Whether the last warm-up or health check found the prompt in the cache; absent without `warmup`.
     pub prompt_warm: Option<bool>,
     /// How long its last warm-up took.
@@ -234,6 +264,19 @@ pub struct Residency {
     pub expires_at: UnixMillis,
     /// Whether the expiry is our pin.
     pub pinned: bool,
+}
+
+/// A runner as seen without asking Ollama.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RunnerView {
+    /// Since when it is seen.
+    pub since: Mono,
+    /// Requests that run on it or wait for it.
+    pub clients: usize,
+    /// Requests that it can work on at the same time.
+    pub slots: Option<usize>,
+    /// Slots at work.
+    pub slots_busy: usize,
 }
 
 /// The last loss of a model.

@@ -46,7 +46,8 @@ pub struct ModelSpec {
     pub verify: Verify,
     /// Conversations that run through the model after every load.
     pub warmup: Vec<Conversation>,
-    /// How many times each conversation runs at the same time, one for each of Ollama's slots.
+    /// How many times each conversation runs at the same time, one for each of Ollama's slots; 0 = as many as its
+    /// runner is seen to have, else [`Timing::slots_guess`].
     pub warmup_parallel: usize,
     /// Runner options that the model is loaded with, such as `num_ctx`.
     pub options: Arc<Options>,
@@ -212,6 +213,13 @@ pub struct Timing {
     pub conflict_window: Duration,
     /// `residency.reloadOnUnload`: load again after somebody's explicit unload.
     pub reload_on_unload: bool,
+    /// `residency.unwedge`: unload the idle model by which Ollama's scheduler is stopped for good; only where its
+    /// runners are seen.
+    pub unwedge: bool,
+    /// `health.stuckAfter`: a runner at work that gets no further for so long hangs; only where it is seen.
+    pub stuck_after: Duration,
+    /// Slots of a runner that is not seen, for `warmup.parallel: auto`: `OLLAMA_NUM_PARALLEL` of the environment, else 1.
+    pub slots_guess: usize,
 }
 
 impl Default for Timing {
@@ -238,6 +246,9 @@ impl Default for Timing {
             reclaim_after: Duration::from_secs(30),
             conflict_window: Duration::from_secs(600),
             reload_on_unload: true,
+            unwedge: true,
+            stuck_after: Duration::from_secs(300),
+            slots_guess: 1,
         }
     }
 }

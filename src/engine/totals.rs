@@ -1,6 +1,7 @@
 //! What is counted for each model on each server.
 
 use super::failure::FailureKind;
+use super::sight::Work;
 use super::words::LossCause;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Totals {
     pub health_check_seconds: Histogram,
     /// Losses, by cause, in the order of [`LossCause::ALL`].
     pub losses: [u64; LossCause::ALL.len()],
+    /// What its runners have computed, as far as they were seen.
+    pub work: Work,
 }
 
 /// A histogram with the fixed bounds [`Histogram::BOUNDS`].

@@ -1,9 +1,12 @@
 //! Making the snapshot. Only what changed is made anew; the rest is shared with the snapshot before.
 
 use super::instance::{Instance, Phase};
-use super::snapshot::{InstanceView, ModelView, ServerView, Snapshot};
+use super::snapshot::{
+    InstanceView, ModelView, RunnerView, RunnersView, ServerView, Snapshot, WedgeView,
+};
 use super::table::Key;
 use super::time::Mono;
+use super::tracks::Watch;
 use super::{Engine, InstanceId, ModelId, ServerId};
 use std::sync::Arc;
 
@@ -61,6 +64,12 @@ impl Engine {
             loads_in_flight: place.loads.len(),
             last_error: place.last_error.clone(),
             resident: place.resident.len(),
+            runners: runners_view(&place.watch),
+            wedged: place.wedge.as_ref().map(|wedge| WedgeView {
+                since: wedge.since,
+                model: Arc::clone(&wedge.name),
+            }),
+            wedges: place.wedges,
         })
     }
 
@@ -131,6 +140,12 @@ impl Engine {
             next_retry_at,
             resident_since: instance.seen.as_ref().map(|seen| seen.since),
             residency: instance.seen.as_ref().map(|seen| seen.view),
+            runner: instance.sight.watched.map(|runner| RunnerView {
+                since: runner.since,
+                clients: runner.clients,
+                slots: runner.slots,
+                slots_busy: runner.slots_busy,
+            }),
             prompt_warm: instance.prompt_warm,
             warmup_duration: instance.warmup_duration,
             outdated_bytes: instance.outdated_bytes,
@@ -140,5 +155,16 @@ impl Engine {
             last_error: instance.last_error.clone(),
             totals: Arc::clone(&instance.totals),
         }
+    }
+}
+
+fn runners_view(watch: &Watch) -> RunnersView {
+    let (there, loading) = watch.counts();
+    let hidden = watch.hidden.map(|why| Arc::from(why.sentence()));
+    RunnersView {
+        observed: hidden.is_none(),
+        reason: hidden.or_else(|| watch.note.clone()),
+        there,
+        loading,
     }
 }

@@ -109,11 +109,11 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn into_info(self) -> ModelInfo {
-        let line = |word: &'static str| {
+        let path = |word: &'static str| {
             let lines = self.modelfile.lines();
-            lines.filter_map(move |line| line.strip_prefix(word)?.strip_prefix(' ').map(blob_name))
+            lines.filter_map(move |line| line.strip_prefix(word)?.strip_prefix(' '))
         };
-        let mut adapters: Vec<Arc<str>> = line("ADAPTER").flatten().collect();
+        let mut adapters: Vec<Arc<str>> = path("ADAPTER").filter_map(blob_name).collect();
         adapters.sort();
         // Ollama before 0.6 does not tell capabilities; what it has completes.
         let has = |word: &str| {
@@ -126,7 +126,8 @@ impl Show {
             .iter()
             .find(|(key, _)| key.ends_with(".context_length"));
         ModelInfo {
-            blob: line("FROM").flatten().next(),
+            blob: path("FROM").find_map(blob_name),
+            store: path("FROM").find_map(blob_folder),
             adapters,
             completion: has("completion").unwrap_or(true),
             embedding: has("embedding").unwrap_or(false),
@@ -154,6 +155,13 @@ fn parameter(parameters: &str, name: &str) -> Option<u64> {
 fn blob_name(path: &str) -> Option<Arc<str>> {
     let name = path.trim().trim_matches('"').rsplit(['/', '\\']).next()?;
     name.starts_with("sha256-").then(|| name.into())
+}
+
+/// The folder of such a path.
+fn blob_folder(path: &str) -> Option<Arc<str>> {
+    blob_name(path)?;
+    let (folder, _) = path.trim().trim_matches('"').rsplit_once(['/', '\\'])?;
+    Some(folder.into())
 }
 
 /// The end of a generate, chat or embed: how long what took.
