@@ -2,7 +2,8 @@
 //! on the truth.
 //!
 //! A tour in the order in which data flows: [`config`] reads what is wanted, [`engine`] decides, [`driver`] carries it
-//! out by [`ollama`], [`http`] and [`metrics`] tell; [`app`] puts them together, [`cli`] is the program around it.
+//! out by [`ollama`], [`runners`] sees, [`http`] and [`metrics`] tell; [`app`] puts them together, [`cli`] is the program
+//! around it.
 
 pub mod app;
 pub mod cli;
@@ -14,6 +15,7 @@ pub mod engine;
 pub mod http;
 pub mod metrics;
 pub mod ollama;
+pub mod runners;
 pub mod shutdown;
 pub mod state_file;
 pub mod telemetry;

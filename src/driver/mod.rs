@@ -5,11 +5,13 @@
 mod log;
 
 use crate::clock::{self, Clock};
+use crate::engine::sight::Sight;
 use crate::engine::{
     Answer, Effect, Engine, Event, Failure, Memory, ModelId, OpId, Request, ServerId, Snapshot,
     Spec, UnixMillis,
 };
 use crate::ollama::{Ollama, Progress};
+use crate::runners::{Observer, SIGHTS_QUEUED};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -52,6 +54,8 @@ pub struct Driver<O> {
     kicks: mpsc::Receiver<Option<ModelId>>,
     reporter: mpsc::Sender<(OpId, Progress)>,
     reports: mpsc::Receiver<(OpId, Progress)>,
+    sights: mpsc::Receiver<(ServerId, Sight)>,
+    observer: Option<(Observer, mpsc::Sender<(ServerId, Sight)>)>,
     operations: JoinSet<Result<Answer, Failure>>,
     ops: HashMap<Id, OpId>,
     handles: HashMap<OpId, AbortHandle>,
@@ -78,6 +82,8 @@ impl<O: Ollama> Driver<O> {
             kicks,
             reporter,
             reports,
+            sights: mpsc::channel(1).1,
+            observer: None,
             operations: JoinSet::new(),
             ops: HashMap::new(),
             handles: HashMap::new(),
@@ -92,9 +98,21 @@ impl<O: Ollama> Driver<O> {
         self.snapshots.send_replace(Arc::new(snapshot));
     }
 
+    /// Lets the runners themselves be seen, from [`Driver::run`] on. Without it the engine asks by pings only.
+    pub fn observe(&mut self, observer: Observer) {
+        let (sender, sights) = mpsc::channel(SIGHTS_QUEUED);
+        self.sights = sights;
+        self.observer = Some((observer, sender));
+    }
+
     /// Runs until `shutdown` is done. Then the gate is closed, every open request is dropped, and nothing new is sent.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
         let mut shutdown = std::pin::pin!(shutdown);
+        // It ends with this function, and never before.
+        let mut observers = JoinSet::new();
+        if let Some((observer, sender)) = self.observer.take() {
+            observers.spawn(observer.run(sender));
+        }
         self.tell_time();
         self.tell(Event::Tick);
         loop {
@@ -106,6 +124,7 @@ impl<O: Ollama> Driver<O> {
                     Some(event) => event,
                     None => continue,
                 },
+                Some((server, sight)) = self.sights.recv() => Event::Sighted { server, sight },
                 Some(model) = self.kicks.recv() => Event::Kick(model),
                 Some((op, Progress { completed, total })) = self.reports.recv() => {
                     Event::Progress { op, completed, total }
