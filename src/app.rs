@@ -8,6 +8,8 @@ use crate::engine::{Memory, Snapshot};
 use crate::http::{BindError, Bound, Surface};
 use crate::metrics::{ConfigReload, Exposition, Metrics};
 use crate::ollama::{BuildError, Client, ClientConfig};
+use crate::runners::Observer;
+
 use crate::state_file;
 use prometheus::Registry;
 use std::future::Future;
@@ -73,6 +75,9 @@ impl App {
         let bound = Bound::bind(settings.http.listen).await?;
         let (mut driver, kick, snapshots) =
             Driver::new(settings.spec.clone(), clients, seed(), clock);
+        if settings.spec.timing.observe_runners {
+            driver.observe(Observer::new(&settings.spec.servers, clock));
+        }
         let reload = Arc::new(ConfigReload::default());
         reload.succeeded(clock::wall());
         let metrics = Metrics::new(snapshots.clone(), Arc::clone(&reload));

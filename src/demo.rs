@@ -99,8 +99,12 @@ fn settings(listen: SocketAddr, url: &str) -> Result<Settings, DemoError> {
         ],
         ..Sources::default()
     };
-    let loaded = config::load(&sources).map_err(DemoError::Configuration)?;
-    Ok(loaded.settings)
+    let mut settings = config::load(&sources)
+        .map_err(DemoError::Configuration)?
+        .settings;
+    // A simulated server has no runners.
+    settings.spec.timing.observe_runners = false;
+    Ok(settings)
 }
 
 fn welcome(address: SocketAddr) {

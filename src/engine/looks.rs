@@ -59,7 +59,8 @@ impl Engine {
         let Some((lost_at, _)) = instance.open_loss else {
             return false;
         };
-        let unclear = place.watch.is_loading() || place.watch.at < lost_at;
+        let watch = &place.watch;
+        let unclear = watch.is_loading() || watch.scene.unclear > 0 || watch.at < lost_at;
         place.watch.hidden.is_none() && place.loads.is_empty() && unclear
     }
 

@@ -213,6 +213,8 @@ pub struct Timing {
     pub conflict_window: Duration,
     /// `residency.reloadOnUnload`: load again after somebody's explicit unload.
     pub reload_on_unload: bool,
+    /// `runners`: `auto` = look at the runners themselves wherever that is possible; `off` = false.
+    pub observe_runners: bool,
     /// `residency.unwedge`: unload the idle model by which Ollama's scheduler is stopped for good; only where its
     /// runners are seen.
     pub unwedge: bool,
@@ -246,6 +248,7 @@ impl Default for Timing {
             reclaim_after: Duration::from_secs(30),
             conflict_window: Duration::from_secs(600),
             reload_on_unload: true,
+            observe_runners: true,
             unwedge: true,
             stuck_after: Duration::from_secs(300),
             slots_guess: 1,

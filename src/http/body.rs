@@ -58,9 +58,39 @@ pub struct ServerEntry {
     pub resident: usize,
     /// Loads of ours that are open.
     pub loads_in_flight: usize,
+    /// What is seen of its runners themselves.
+    pub runners: RunnersEntry,
+    /// It loads nothing any more, because it waits for an idle model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wedged: Option<WedgedEntry>,
     /// The last failure to reach it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<ErrorEntry>,
+}
+
+/// What is seen of a server's runners without asking Ollama.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunnersEntry {
+    /// Whether they can be seen from here.
+    pub observed: bool,
+    /// Why they cannot, or which of them is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How many are there.
+    pub there: usize,
+    /// How many of them load.
+    pub loading: usize,
+}
+
+/// A server that loads nothing any more.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WedgedEntry {
+    /// Since when that is certain.
+    pub since: String,
+    /// The idle model in the way.
+    pub model: String,
 }
 
 /// One model of `/api/status`.
@@ -139,6 +169,9 @@ pub struct InstanceFacts {
     /// How long the last warm-up took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup_duration_ms: Option<u64>,
+    /// Its runner as seen itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runner: Option<RunnerEntry>,
     /// Whether its prompt was in the cache when last measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_warm: Option<bool>,
@@ -178,6 +211,34 @@ pub struct InstanceFacts {
     /// Its last failure; kept after success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<ErrorEntry>,
+}
+
+/// A runner as seen without asking Ollama. The tokens are those of all runners that the model had since the start of the
+/// preloader; they are there once Ollama's runners tell them (`LLAMA_ARG_ENDPOINT_METRICS=1`).
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunnerEntry {
+    /// Since when it is seen.
+    pub since: String,
+    /// Requests that run on it or wait for it.
+    pub requests: usize,
+    /// Requests that it can work on at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slots: Option<usize>,
+    /// Slots at work.
+    pub slots_busy: usize,
+    /// Prompt tokens computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<f64>,
+    /// Prompt tokens served from the cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens_cached: Option<f64>,
+    /// Tokens generated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generated_tokens: Option<f64>,
+    /// The share of prompt tokens served from the cache, 0–1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_share: Option<f64>,
 }
 
 /// What a model is doing.

@@ -2,10 +2,11 @@
 
 use super::body::{
     ActivityEntry, ErrorEntry, InstanceEntry, InstanceFacts, LossEntry, ModelEntry,
-    NamedModelEntry, ReadyBody, ServerEntry, StatusBody,
+    NamedModelEntry, ReadyBody, RunnerEntry, RunnersEntry, ServerEntry, StatusBody, WedgedEntry,
 };
 use crate::clock::rfc3339;
 use crate::engine::Mono;
+use crate::engine::sight::Work;
 use crate::engine::snapshot::{
     Activity, ErrorView, InstanceView, LossView, ModelView, Reason, ServerView, Snapshot, State,
 };
@@ -104,6 +105,7 @@ fn undeclared_anywhere(snapshot: &Snapshot, model: &ModelView) -> ModelEntry {
         load_duration_ms: None,
         expected_load_ms: None,
         warmup_duration_ms: None,
+        runner: None,
         prompt_warm: None,
         next_retry_at: None,
         resident_since: None,
@@ -147,6 +149,7 @@ fn facts(snapshot: &Snapshot, instance: &InstanceView) -> InstanceFacts {
         load_duration_ms: instance.load_duration.map(millis),
         expected_load_ms: instance.expected_load.map(millis),
         warmup_duration_ms: instance.warmup_duration.map(millis),
+        runner: runner_entry(snapshot, instance),
         prompt_warm: instance.prompt_warm,
         next_retry_at: when(instance.next_retry_at),
         resident_since: when(instance.resident_since),
@@ -207,11 +210,37 @@ fn server_entry(snapshot: &Snapshot, server: &ServerView) -> ServerEntry {
         last_poll: server.last_poll.map(|at| date(snapshot, at)),
         resident: server.resident,
         loads_in_flight: server.loads_in_flight,
+        runners: RunnersEntry {
+            observed: server.runners.observed,
+            reason: server.runners.reason.as_ref().map(ToString::to_string),
+            there: server.runners.there,
+            loading: server.runners.loading,
+        },
+        wedged: server.wedged.as_ref().map(|wedge| WedgedEntry {
+            since: date(snapshot, wedge.since),
+            model: wedge.model.to_string(),
+        }),
         last_error: server
             .last_error
             .as_ref()
             .map(|error| error_entry(snapshot, error)),
     }
+}
+
+fn runner_entry(snapshot: &Snapshot, instance: &InstanceView) -> Option<RunnerEntry> {
+    let runner = instance.runner?;
+    let work = &instance.totals.work;
+    let told = (*work != Work::default()).then_some(work);
+    Some(RunnerEntry {
+        since: date(snapshot, runner.since),
+        requests: runner.clients,
+        slots: runner.slots,
+        slots_busy: runner.slots_busy,
+        prompt_tokens: told.map(|work| work.prompt_tokens),
+        prompt_tokens_cached: told.map(|work| work.prompt_tokens_cached),
+        generated_tokens: told.map(|work| work.generated_tokens),
+        warm_share: told.and_then(Work::warm_share),
+    })
 }
 
 fn loss_entry(loss: &LossView) -> LossEntry {

@@ -1,4 +1,5 @@
-//! Every metric of the preloader in one table: name, kind, help, labels, and where its samples come from.
+//! Every metric of the preloader in one table: name, kind, help, labels, and where its samples come from. Those of the
+//! runners are in `runner_families`.
 
 use super::family::{
     Family, Kind, all_instances, bool_value, failures, histograms, instances, seconds, servers,
@@ -10,8 +11,8 @@ const NONE: &[&str] = &[];
 const SERVER: &[&str] = &["server"];
 const MODEL: &[&str] = &["server", "model"];
 
-/// All metrics but those of the process.
-pub const FAMILIES: [Family; 39] = [
+/// All metrics but those of the runners and of the process.
+pub(super) const FAMILIES: [Family; 39] = [
     Family {
         name: "preloader_build_info",
         kind: Kind::Gauge,

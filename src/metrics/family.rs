@@ -31,6 +31,25 @@ pub struct Family {
     pub(super) fill: fn(&Facts<'_>, &mut Samples),
 }
 
+/// One table behind the other.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which checks it"
+)]
+pub(super) const fn joined<const N: usize>(first: &[Family], second: &[Family]) -> [Family; N] {
+    let mut all = [first[0]; N];
+    let mut row = 0;
+    while row < N {
+        all[row] = if row < first.len() {
+            first[row]
+        } else {
+            second[row - first.len()]
+        };
+        row += 1;
+    }
+    all
+}
+
 /// What the samples are made from.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {

@@ -8,10 +8,10 @@ mod families;
 mod family;
 mod lines;
 mod process;
+mod runner_families;
 
 pub(crate) use exposition::compress;
 pub use exposition::{CONTENT_TYPE, Exposition};
-pub use families::FAMILIES;
 pub use family::{Family, Kind};
 
 use crate::engine::{Snapshot, UnixMillis};
@@ -22,6 +22,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use tokio::sync::watch;
+
+/// All metrics but those of the process.
+pub const FAMILIES: [Family; families::FAMILIES.len() + runner_families::FAMILIES.len()] =
+    family::joined(&families::FAMILIES, &runner_families::FAMILIES);
 
 /// When the configuration was last read, and whether that worked; shared with whoever reads it.
 #[derive(Debug, Default)]
