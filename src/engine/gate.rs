@@ -176,6 +176,15 @@ impl Engine {
         (satisfied || held_open, reasons)
     }
 
+    /// Its load waits for a server that loads nothing any more.
+    fn why_wedged(&self, model: ModelId) -> Option<String> {
+        let mut instances = self.of_model[model].iter().map(|id| &self.instances[*id]);
+        let waits = instances.find(|instance| {
+            instance.load.is_some() && self.servers[instance.server].wedge.is_some()
+        })?;
+        Some(self.describe_wedge(waits.server))
+    }
+
     fn why_not(&self, model: ModelId, blocking: bool) -> Reason {
         let name = &self.models[model].name;
         let state = self.model_state(model);
@@ -219,20 +228,11 @@ impl Engine {
                 message: message.into(),
             };
         }
-        let wedged = self.of_model[model]
-            .iter()
-            .map(|id| &self.instances[*id])
-            .filter(|instance| instance.load.is_some())
-            .find(|instance| self.servers[instance.server].wedge.is_some());
-        if let Some(instance) = wedged {
-            let message = format!(
-                "{name} is {state}: {}",
-                self.describe_wedge(instance.server)
-            );
+        if let Some(why) = self.why_wedged(model) {
             return Reason {
                 model: Some(Arc::clone(name)),
                 blocking,
-                message: message.into(),
+                message: format!("{name} is {state}: {why}").into(),
             };
         }
         let message = match error.filter(|_| tells) {

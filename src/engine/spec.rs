@@ -170,6 +170,10 @@ pub enum WarmupReadiness {
 
 /// Waits, limits and intervals. `Default` is the documented default of each key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of the configuration"
+)]
 pub struct Timing {
     /// `preload.timeout`: an attempt that takes longer has failed; its request stays open.
     pub preload_timeout: Duration,

@@ -11,9 +11,12 @@ use std::time::Duration;
 /// A socket that stays silent is asked again after 1, 2, 4, … s, at most so often.
 const ASKS_MAX: u32 = 8;
 
-/// Longest time for which a silent socket may still become a runner, and for which a load is believed to go on: three
-/// times the time after which the preloader gives up a load itself.
-const YOUNG: Duration = Duration::from_secs(1800);
+/// Longest time for which a silent socket may still become a runner: twice the time after which Ollama gives up one that
+/// says nothing.
+const YOUNG: Duration = Duration::from_secs(600);
+
+/// Longest time for which a load is believed to go on.
+const LONGEST_LOAD: Duration = Duration::from_secs(1800);
 
 /// What a socket is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,7 +64,7 @@ pub(super) struct Known {
     /// It was there at the first look of this process.
     old: bool,
     /// It was not there at the look before, and nobody was told yet.
-    pub(super) is_news: bool,
+    untold: bool,
     kind: Kind,
     frozen: bool,
     clients: usize,
@@ -83,7 +86,7 @@ impl Known {
             inode: listener.inode,
             appeared: now,
             old,
-            is_news: !old,
+            untold: !old,
             kind: Kind::Unknown {
                 asked: 0,
                 next: now,
@@ -97,6 +100,15 @@ impl Known {
             asking_health: false,
             asking_more: false,
         }
+    }
+
+    /// Whether it was not there at the look before and may be a runner's.
+    pub(super) fn is_news(&self) -> bool {
+        self.untold && self.kind != Kind::Foreign
+    }
+
+    pub(super) fn was_told(&mut self) {
+        self.untold = false;
     }
 
     /// Whether losing it would be news: it was recognised.
@@ -172,7 +184,7 @@ impl Known {
                 asked: asked + 1,
                 next: now + Duration::from_secs(1 << asked.min(ASKS_MAX)),
             },
-            (Health::Loading, Kind::Loading(since)) if now >= since + YOUNG => Kind::Foreign,
+            (Health::Loading, Kind::Loading(since)) if now >= since + LONGEST_LOAD => Kind::Foreign,
             (Health::Loading, Kind::Unknown { .. } | Kind::Nameless) => Kind::Loading(now),
             (Health::Well, Kind::Unknown { .. } | Kind::Loading(_)) => Kind::Nameless,
             (_, kind) => kind,
@@ -358,7 +370,7 @@ mod tests {
         }
         assert_eq!(asked, [0, 1, 3, 7, 15, 31, 63, 127]);
         assert_eq!(stranger.runner(), None);
-        assert!(stranger.is_unclear(at(1799)) && !stranger.is_unclear(at(1800)));
+        assert!(stranger.is_unclear(at(599)) && !stranger.is_unclear(at(600)));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Seeing Ollama's runner processes without asking Ollama, where this process shares its network namespace.
 //!
-//! Once a second [`Observer`] reads the namespace's sockets (`sockets`), finds each server's own among them (`place`) and
+//! Once a second [`Observer`] reads the namespace's sockets (`diag`, `sockets`), finds each server's own among them (`place`) and
 //! asks the sockets that may be runners (`known`) short questions (`question`), whose answers `answers` understands. It
 //! tells what it saw and concludes nothing. None of it touches Ollama: no line in its log while a runner is idle, no lock,
 //! no timer; a question is a connection of its own that leaves nothing behind.
 
 mod answers;
+mod diag;
 mod known;
 mod place;
 mod question;
@@ -26,6 +27,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::debug;
 
 /// Time between two looks.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -75,6 +77,8 @@ enum What {
 #[derive(Debug)]
 pub struct Observer {
     proc: PathBuf,
+    /// The kernel's diagnostics are allowed, as far as is known.
+    diagnoses: bool,
     clock: Clock,
     places: Vec<Place>,
     /// Each server's own socket, as last seen.
@@ -98,6 +102,7 @@ impl Observer {
             .collect();
         Self {
             proc: PathBuf::from("/proc"),
+            diagnoses: true,
             clock,
             own: vec![Err(Hidden::NoListener); places.len()],
             told: vec![None; places.len()],
@@ -144,13 +149,13 @@ impl Observer {
             self.own.fill(Err(Hidden::OtherHost));
             return;
         }
-        let mut sockets = match Sockets::read(&self.proc).await {
+        let mut sockets = match self.read().await {
             Ok(sockets) => sockets,
             Err(why) => return self.own.fill(Err(why)),
         };
         if self.misses_a_runner(&sockets) {
             // The kernel may skip a line while others change; two looks that both miss it do not.
-            if let Ok(again) = Sockets::read(&self.proc).await {
+            if let Ok(again) = self.read().await {
                 sockets = again;
             }
         }
@@ -163,6 +168,17 @@ impl Observer {
         self.meet(&sockets);
         self.connect(&sockets);
         self.ask();
+    }
+
+    async fn read(&mut self) -> Result<Sockets, Hidden> {
+        if self.diagnoses {
+            match diag::read().await {
+                Ok(sockets) => return Ok(sockets),
+                Err(error) => debug!(%error, "no socket diagnostics; reading /proc"),
+            }
+            self.diagnoses = false;
+        }
+        Sockets::read(&self.proc).await
     }
 
     fn misses_a_runner(&self, sockets: &Sockets) -> bool {
@@ -328,13 +344,17 @@ impl Observer {
                 Ok(own) => Sight::Seen(scene(&self.known, own, now)),
                 Err(why) => Sight::Hidden(*why),
             };
-            if all || told.as_ref() != Some(&sight) {
+            let changed = told.as_ref() != Some(&sight);
+            if changed {
+                debug!(server = place.server.0, sight = ?sight, "runners");
                 *told = Some(sight.clone());
+            }
+            if all || changed {
                 news.push((place.server, sight));
             }
         }
         for known in self.known.values_mut() {
-            known.is_news = false;
+            known.was_told();
         }
         for each in news {
             if sights.send(each).await.is_err() {
@@ -349,7 +369,7 @@ fn scene(known: &BTreeMap<u64, Known>, own: &Listener, now: crate::engine::Mono)
     let theirs = || known.values().filter(|known| known.uid == own.uid);
     Scene {
         runners: theirs().filter_map(Known::runner).collect(),
-        appeared: theirs().any(|known| known.is_news),
+        appeared: theirs().any(Known::is_news),
         unclear: theirs().filter(|known| known.is_unclear(now)).count(),
     }
 }

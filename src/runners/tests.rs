@@ -146,6 +146,7 @@ impl Bed {
         std::fs::create_dir(proc.path().join("net")).unwrap();
         let mut observer = Observer::new(&[server], Clock::start());
         observer.proc = proc.path().into();
+        observer.diagnoses = false;
         let (sender, sights) = mpsc::channel(SIGHTS_QUEUED);
         Self {
             observer,
@@ -354,6 +355,7 @@ async fn why_nothing_is_seen_is_told() {
         };
         let mut other = Observer::new(&[server], Clock::start());
         other.proc = bed.proc.path().into();
+        other.diagnoses = false;
         other.look().await;
         assert!(other.tell(&bed.sender, true).await);
         hidden.push(bed.sights.recv().await.unwrap().1);

@@ -259,7 +259,7 @@ def tokens(bench):
 @scenario("every slot is warmed without a setting")
 def slots(bench):
     server = bench.ollama(OLLAMA_NUM_PARALLEL="4")
-    preloader = bench.preloader(server, models("smol-a", warmup={"parallel": 0, "conversations": [{"system": base.SYSTEM}]}))
+    preloader = bench.preloader(server, models("smol-a", warmup=[{"system": base.SYSTEM}]))
     took = preloader.wait_ready(240)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(server.chat, "smol-a", base.SYSTEM, f"What is rule {n}?") for n in range(4)]
@@ -305,7 +305,7 @@ def wedge_off(bench):
     server = bench.ollama(OLLAMA_MAX_LOADED_MODELS="1")
     server.generate(model="smol-a", keep_alive=-1)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        story = {"num_predict": 100, "seed": 1}
+        story = {"num_predict": 300, "seed": 1}
         long = pool.submit(server.generate, model="smol-a", prompt="Tell me a long story", options=story)
         time.sleep(0.5)
         preloader = bench.preloader(server, models("smol-b"), **OFF)
