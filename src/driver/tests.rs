@@ -235,3 +235,23 @@ async fn a_pull_reports_twice_a_second_and_ends_in_a_load() {
     );
     assert_eq!(running.clock.now().since_start().as_secs(), 13);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_seen_of_the_runners_reaches_the_snapshot() {
+    let script = Arc::new(Script::default());
+    let clock = Clock::start();
+    let mut spec = spec();
+    spec.servers[0].url = "http://ollama.example.com:11434".into();
+    let observer = crate::runners::Observer::new(&spec.servers, clock);
+    let (mut driver, _kick, mut snapshots) = Driver::new(spec, vec![script], 1, clock);
+    driver.observe(observer);
+    let reason = |snapshot: &Snapshot| snapshot.servers[0].runners.reason.clone();
+    let before = reason(&snapshots.borrow());
+    assert_eq!(before.as_deref(), Some("observation is off"));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(driver.run(std::future::pending()));
+    let elsewhere = |snapshot: &Arc<Snapshot>| {
+        reason(snapshot).is_some_and(|reason| reason.contains("not a loopback address"))
+    };
+    snapshots.wait_for(elsewhere).await.unwrap();
+}

@@ -234,6 +234,30 @@ mod tests {
             ),
             (
                 Evidence {
+                    ended: true,
+                    ..none()
+                },
+                LossCause::RunnerCrashed,
+                "ended; Ollama loads it again",
+            ),
+            (
+                Evidence {
+                    unwedged: true,
+                    ..none()
+                },
+                LossCause::Unloaded,
+                "this preloader unloaded tinyllama",
+            ),
+            (
+                Evidence {
+                    replaced: true,
+                    ..none()
+                },
+                LossCause::Unknown,
+                "runs in another process than before",
+            ),
+            (
+                Evidence {
                     repaired_under_ping: true,
                     ..none()
                 },
