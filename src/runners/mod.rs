@@ -167,6 +167,7 @@ impl Observer {
             .collect();
         self.meet(&sockets);
         self.connect(&sockets);
+        self.ports.looked();
         self.ask();
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -39,20 +39,38 @@ pub(super) enum NoReply {
     NotAsked,
 }
 
-/// The local ports of our own open questions: they are no clients of a runner.
+/// The local ports of our own questions: they are no clients of a runner. A port is kept for two looks after its question
+/// has ended, because a busy kernel may show the other end of a closed connection a little longer.
 #[derive(Clone, Debug, Default)]
-pub(super) struct OwnPorts(Arc<Mutex<BTreeSet<u16>>>);
+pub(super) struct OwnPorts(Arc<Mutex<Ports>>);
+
+#[derive(Debug, Default)]
+struct Ports {
+    open: BTreeSet<u16>,
+    /// Of questions that ended since the last look, and since the one before.
+    ended: [BTreeSet<u16>; 2],
+}
 
 impl OwnPorts {
     pub(super) fn contains(&self, port: u16) -> bool {
-        let ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ports.contains(&port)
+        let ports = self.lock();
+        ports.open.contains(&port) || ports.ended.iter().any(|ended| ended.contains(&port))
+    }
+
+    /// A look was taken.
+    pub(super) fn looked(&self) {
+        let mut ports = self.lock();
+        let [last, _] = std::mem::take(&mut ports.ended);
+        ports.ended = [BTreeSet::new(), last];
     }
 
     fn hold(&self, port: u16) -> HeldPort {
-        let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ports.insert(port);
+        self.lock().open.insert(port);
         HeldPort(self.clone(), port)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ports> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -61,9 +79,11 @@ struct HeldPort(OwnPorts, u16);
 
 impl Drop for HeldPort {
     fn drop(&mut self) {
-        let Self(OwnPorts(ports), port) = self;
-        let mut ports = ports.lock().unwrap_or_else(PoisonError::into_inner);
-        ports.remove(port);
+        let Self(ports, port) = self;
+        let mut ports = ports.lock();
+        ports.open.remove(port);
+        let [last, _] = &mut ports.ended;
+        last.insert(*port);
     }
 }
 
@@ -239,10 +259,7 @@ mod tests {
         let (address, _tasks) = listener(vec![text.as_bytes().to_vec()], open).await;
         let ports = OwnPorts::default();
         let reply = ask(address, "/health", limit, &ports).await;
-        assert!(
-            ports.0.lock().unwrap().is_empty(),
-            "the port was given back"
-        );
+        assert!(ports.lock().open.is_empty(), "the port was given back");
         reply
     }
 
