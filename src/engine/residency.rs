@@ -26,6 +26,14 @@ impl Engine {
             .iter()
             .map(|entry| (catalog.weights(&entry.digest), entry))
             .collect();
+        // Listed under a name that stands for something else by now: few or none, so that no model has to look at all.
+        let stale: Vec<_> = entries
+            .iter()
+            .filter(|entry| {
+                let installed = catalog.installed(&entry.name);
+                installed.is_none_or(|found| found.digest != entry.digest)
+            })
+            .collect();
         let crowd = self.crowd(server, entries);
         for id in self.on(server).iter().copied() {
             let instance = &self.instances[id];
@@ -34,7 +42,7 @@ impl Engine {
                 continue;
             }
             self.watch_usurper(now, id, entries);
-            self.note_outdated(id, entries);
+            self.note_outdated(id, &stale);
             let Some(weights) = &self.instances[id].weights else {
                 continue;
             };
@@ -142,21 +150,17 @@ impl Engine {
 
     /// A runner of the weights that the model had before somebody replaced them: no name reaches it any more, so nobody
     /// can unload it, and it keeps its memory.
-    fn note_outdated(&mut self, id: InstanceId, entries: &[Resident]) {
+    fn note_outdated(&mut self, id: InstanceId, stale: &[&Resident]) {
         let instance = &self.instances[id];
         let Some(current) = &instance.weights else {
             return;
         };
         let catalog = &self.servers[instance.server].catalog;
         let name = &self.models[instance.model].name;
-        let outdated = |entry: &&Resident| {
+        let outdated = |entry: &&&Resident| {
             entry.name.eq_ignore_ascii_case(name) && catalog.weights(&entry.digest) != *current
         };
-        let bytes: u64 = entries
-            .iter()
-            .filter(outdated)
-            .map(|entry| entry.size)
-            .sum();
+        let bytes: u64 = stale.iter().filter(outdated).map(|entry| entry.size).sum();
         if bytes == instance.outdated_bytes {
             return;
         }
