@@ -3,15 +3,14 @@
 //! It sends what it is told and sets no time limits of its own but for connecting: dropping a request can make Ollama
 //! abort a load, so that is the engine's decision.
 
-use super::error::{classify, transport, unexpected};
-use super::wire::{self, KeepAlive};
+use super::error::{transport, unexpected};
+use super::plain::{self, Call};
+use super::wire;
 use super::{Ollama, Progress};
-use crate::engine::request::{Answer, Request, Target, Timings, Via};
-use crate::engine::spec::Conversation;
+use crate::engine::request::{Answer, Request, Target, Timings};
 use crate::engine::{Failure, FailureKind};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,9 +26,6 @@ const BODY_MAX: usize = 16 << 20;
 
 /// Longest line of a pull's progress.
 const LINE_MAX: usize = 64 << 10;
-
-/// Excerpt of an answer that is not understood, in bytes.
-const EXCERPT_MAX: usize = 120;
 
 /// Idle connections kept: one for polls and one for pings.
 const IDLE_CONNECTIONS: usize = 2;
@@ -154,75 +150,34 @@ impl Client {
             return Err(unexpected(said));
         }
         let text = read(response).await.unwrap_or_default();
-        let said = match serde_json::from_slice::<wire::ErrorBody>(&text) {
-            Ok(body) => body.error,
-            Err(_) => excerpt(&text),
+        Err(plain::refusal(status.as_u16(), &text))
+    }
+
+    async fn once(&self, request: &Request, call: &Call) -> Result<Answer, Failure> {
+        let method = if call.body.is_some() {
+            Method::POST
+        } else {
+            Method::GET
         };
-        Err(classify(status.as_u16(), &said))
-    }
-
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        match self.get_once(path).await {
-            // A kept connection that the server had closed meanwhile says nothing about the server now.
-            Err(failure) if failure.kind == FailureKind::Unreachable => self.get_once(path).await,
-            other => other,
-        }
-    }
-
-    async fn get_once<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        parse(&read(self.send(Method::GET, path, None).await?).await?)
-    }
-
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Failure> {
-        parse(&read(self.send(Method::POST, path, Some(body)).await?).await?)
-    }
-
-    async fn done(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
-        let done: wire::Done = self.post(path, body).await?;
-        done.into_timings()
-            .map(Answer::Done)
-            .map_err(|said| classify(500, &said))
-    }
-
-    async fn empty(&self, target: &Target, keep_alive: KeepAlive) -> Result<Answer, Failure> {
-        let body = wire::empty_body(target, keep_alive);
-        match target.via {
-            Via::Generate => self.done("/api/generate", &body).await,
-            Via::Embed => self.done("/api/embed", &body).await,
-        }
-    }
-
-    async fn probe(&self, target: &Target) -> Result<Answer, Failure> {
-        match target.via {
-            Via::Generate => self.done("/api/generate", &wire::token_body(target)).await,
-            Via::Embed => self.done("/api/embed", &wire::embed_body(target)).await,
-        }
+        let response = self.send(method, call.path, call.body.as_ref()).await?;
+        let status = response.status().as_u16();
+        plain::decode(request, status, &read(response).await?)
     }
 
     /// All copies at the same time, one for each slot: one after the other they would land in the same one.
-    async fn warm_up(
-        &self,
-        target: &Target,
-        conversation: &Conversation,
-        copies: usize,
-    ) -> Result<Answer, Failure> {
-        let body = wire::chat_body(target, conversation)?;
+    async fn copies(&self, request: &Request, call: &Call) -> Result<Answer, Failure> {
         let mut running = tokio::task::JoinSet::new();
-        for _ in 0..copies.max(1) {
-            let (client, body) = (self.clone(), body.clone());
-            running.spawn(async move { client.done("/api/chat", &body).await });
+        for _ in 0..call.copies {
+            let (client, request, call) = (self.clone(), request.clone(), call.clone());
+            running.spawn(async move { client.once(&request, &call).await });
         }
-        let mut slowest = Timings::default();
+        let mut answers = Vec::new();
         while let Some(ended) = running.join_next().await {
-            let answer = ended
-                .map_err(|_| unexpected("a copy of the warm-up ended before its answer"))??;
-            if let Answer::Done(timings) = answer
-                && timings.prompt_eval >= slowest.prompt_eval
-            {
-                slowest = timings;
-            }
+            let answer =
+                ended.map_err(|_| unexpected("a copy of the warm-up ended before its answer"))?;
+            answers.push(answer?);
         }
-        Ok(Answer::Done(slowest))
+        Ok(plain::slowest(answers))
     }
 
     async fn pull(
@@ -237,7 +192,7 @@ impl Client {
         let mut done = false;
         while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
             for line in lines.push(&chunk).map_err(unexpected)? {
-                let line: wire::PullLine = parse(&line)?;
+                let line: wire::PullLine = plain::parse(&line)?;
                 if let Some(said) = line.error {
                     return Err(Failure::new(FailureKind::PullFailed, said));
                 }
@@ -261,43 +216,19 @@ impl Client {
         request: Request,
         progress: &(impl Fn(Progress) + Sync),
     ) -> Result<Answer, Failure> {
-        match request {
-            Request::Version => {
-                let version: wire::Version = self.get("/api/version").await?;
-                Ok(Answer::Version(version.version.into()))
+        if let Request::Pull { model } = &request {
+            return self.pull(model, progress).await;
+        }
+        let call = plain::encode(&request)?;
+        if call.copies > 1 {
+            return self.copies(&request, &call).await;
+        }
+        match self.once(&request, &call).await {
+            // A kept connection that the server had closed meanwhile says nothing about the server now.
+            Err(failure) if failure.kind == FailureKind::Unreachable && call.body.is_none() => {
+                self.once(&request, &call).await
             }
-            Request::Ps => {
-                let ps: wire::Ps = self.get("/api/ps").await?;
-                ps.into_resident().map(Answer::Resident).map_err(unexpected)
-            }
-            Request::Tags => {
-                let tags: wire::Tags = self.get("/api/tags").await?;
-                Ok(Answer::Installed(tags.into_installed()))
-            }
-            Request::Show { model } => {
-                let show: wire::Show = self
-                    .post("/api/show", &serde_json::json!({"model": &*model}))
-                    .await?;
-                Ok(Answer::Info(show.into_info()))
-            }
-            Request::Load(target) | Request::Pin(target) => {
-                self.empty(&target, KeepAlive::Ours).await
-            }
-            Request::Ping(target) => self.empty(&target, KeepAlive::Absent).await,
-            Request::Probe(target) => self.probe(&target).await,
-            Request::Warmup {
-                target,
-                conversation,
-                copies,
-            } => self.warm_up(&target, &conversation, copies).await,
-            Request::Unload { model } => {
-                self.done(
-                    "/api/generate",
-                    &serde_json::json!({"model": &*model, "keep_alive": 0}),
-                )
-                .await
-            }
-            Request::Pull { model } => self.pull(&model, progress).await,
+            other => other,
         }
     }
 }
@@ -395,21 +326,4 @@ async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body)
-        .map_err(|_| unexpected(format!("not what an Ollama answers: {}", excerpt(body))))
-}
-
-/// The beginning of an answer. Answers that are not understood are none of Ollama's, so they hold no prompt of ours.
-fn excerpt(body: &[u8]) -> String {
-    let head = body.get(..EXCERPT_MAX.min(body.len())).unwrap_or_default();
-    let text = String::from_utf8_lossy(head);
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.is_empty() {
-        "an empty answer".to_owned()
-    } else {
-        text
-    }
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod error;
+pub mod plain;
 mod progress;
 mod tls;
 mod wire;
