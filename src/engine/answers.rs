@@ -41,6 +41,7 @@ impl Engine {
         instance.sight.replaced = None;
         instance.sight.unproven_since = now;
         instance.loaded_context = None;
+        instance.teaches = true;
         instance.loaded_gpu_share = None;
         instance.needs_pin = false;
         instance.slow_ping = false;

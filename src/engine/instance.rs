@@ -142,6 +142,8 @@ pub(super) struct Instance {
     pub(super) outdated_bytes: u64,
     /// The context after our last load; another one later proves a reload by somebody else.
     pub(super) loaded_context: Option<u64>,
+    /// The next list shows what our load gave. A pin of ours proves nothing of the kind.
+    pub(super) teaches: bool,
     /// The share of it in the GPU's memory after our last load.
     pub(super) loaded_gpu_share: Option<f64>,
     /// The runner is ours: our load or our pin was its last.
@@ -239,6 +241,7 @@ impl Instance {
             last_size: None,
             outdated_bytes: 0,
             loaded_context: None,
+            teaches: false,
             loaded_gpu_share: None,
             ours: false,
             attempts: 0,
@@ -334,7 +337,10 @@ impl Instance {
             return Arc::clone(wanted);
         };
         let context = seen.view.context_length;
-        let as_loaded = self.ours && self.loaded_context.is_none_or(|loaded| loaded == context);
+        let as_loaded = match self.loaded_context {
+            Some(loaded) => self.ours && loaded == context,
+            None => self.ours && self.teaches,
+        };
         if as_loaded || context == 0 {
             return Arc::clone(wanted);
         }

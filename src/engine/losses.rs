@@ -253,6 +253,7 @@ impl Engine {
                 instance.phase = Phase::Waiting;
                 instance.needs_pin = false;
                 instance.ours = false;
+                instance.teaches = false;
                 self.forget_idle_plan(id);
             }
             Gone::StillResident => self.verify_again(now, id),

@@ -75,7 +75,7 @@ impl Engine {
             self.note_reload_of_lost(id, context, entry);
             return;
         }
-        if instance.ours && instance.loaded_context.is_none() {
+        if instance.ours && std::mem::take(&mut instance.teaches) {
             instance.loaded_context = Some(entry.context_length);
             instance.loaded_gpu_share = Some(gpu_share(entry.size_vram, entry.size));
         }
@@ -102,6 +102,7 @@ impl Engine {
         }
         let instance = &mut self.instances[id];
         instance.ours = false;
+        instance.teaches = false;
         instance.needs_pin = !pinned;
         instance.sight.watched = None;
         self.lose(now, id, evidence, Gone::StillResident);

@@ -179,3 +179,23 @@ fn a_model_that_vanished_again_within_the_window_may_return_by_itself() {
         (State::Ready, 1)
     );
 }
+
+/// Found by the simulation (seeds 154, 186 and 157): a pin made a drifted runner look like one of our loads, so that the
+/// next ping carried the declared options and took the model from its other user.
+#[test]
+fn a_pin_does_not_make_a_drifted_runner_ours() {
+    for keep_alive in [300, PIN_SECONDS] {
+        let mut world = World::new(declared(DriftPolicy::Report));
+        client_asks_for(&mut world, 2048);
+        world.list("a:latest", keep_alive);
+        world.resident[0].context_length = 2048;
+        world.tell(crate::engine::Event::Clock(crate::engine::UnixMillis(WALL)));
+        for _ in 0..20 {
+            world.pass(2000);
+            let sent = world.pinged_with.get("num_ctx");
+            assert_eq!(sent, Some(&OptionValue::Int(2048)), "{keep_alive}");
+        }
+        assert!(world.view("a:latest").residency.expect("listed").pinned);
+        assert_eq!(world.count_sent("load a:latest"), 0);
+    }
+}

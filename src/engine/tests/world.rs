@@ -65,6 +65,8 @@ pub(super) struct World {
     pub(super) dropped: Vec<OpId>,
     pub(super) notices: Vec<Notice>,
     pub(super) polls: usize,
+    /// The options of the last ping or pin.
+    pub(super) pinged_with: Arc<Options>,
 }
 
 impl World {
@@ -83,6 +85,7 @@ impl World {
             dropped: Vec::new(),
             notices: Vec::new(),
             polls: 0,
+            pinged_with: Arc::default(),
         };
         for model in &spec.models {
             world.install(&model.name, &format!("sha256-{}", model.name));
@@ -218,6 +221,7 @@ impl World {
                 None => Err(Failure::new(FailureKind::ModelNotFound, "not found")),
             }),
             Request::Ping(target) | Request::Pin(target) => {
+                self.pinged_with = Arc::clone(&target.options);
                 if self.frozen.iter().any(|name| **name == *target.model) {
                     return None;
                 }
