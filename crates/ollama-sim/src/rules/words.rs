@@ -1,6 +1,6 @@
 //! What goes into the rules and comes out.
 
-use super::{CallId, Runner};
+use super::{CallId, Process, Runner};
 use crate::clock::UnixNanos;
 use crate::store::name::Name;
 use bytes::Bytes;
@@ -79,6 +79,8 @@ pub struct Resident {
     pub requests: u32,
     /// Which runner it is: another number is another process, with an empty prompt cache.
     pub runner: u64,
+    /// Whether it can answer: loaded, and its process neither dead nor frozen, whatever the server believes.
+    pub runs: bool,
 }
 
 impl Resident {
@@ -92,6 +94,7 @@ impl Resident {
             expires_at: runner.expires,
             requests: runner.refs,
             runner: runner.id,
+            runs: runner.loading.is_none() && runner.process == Process::Runs,
         }
     }
 

@@ -1,0 +1,92 @@
+//! Seeded simulation: the real engine and the rules of ollama-sim in virtual time, with random configurations, clients
+//! and faults. After every step the invariants of docs/TESTING.md hold.
+//!
+//! `SIM_SEED=7` runs one seed and shows its history; `SIM_SEEDS=2000` runs more of them, `SIM_FROM=…` other ones.
+
+mod checks;
+mod defects;
+mod dice;
+mod setup;
+mod world;
+
+use defects::Defect;
+use std::fmt::Write as _;
+use world::{Failed, run};
+
+/// Seeds of an ordinary run: some seconds, unoptimised.
+const SEEDS: u64 = 100;
+
+/// Lines of the history that a failure shows.
+const SHOWN: usize = 150;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how many seeds is said from outside of the test"
+)]
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Runs the seed again with its history, and says how to do so.
+fn report(seed: u64, failed: &Failed) -> String {
+    let mut history = Vec::new();
+    let again = run(seed, Defect::None, Some(&mut history));
+    let mut text = format!(
+        "seed {seed}: invariant {} at {:.3} s: {}\nSIM_SEED={seed} cargo test --test sim\n",
+        failed.invariant,
+        failed.at.as_secs_f64(),
+        failed.what
+    );
+    if again.as_ref().err().map(|again| &again.what) != Some(&failed.what) {
+        text.push_str("(the second run went otherwise: something is not decided by the seed)\n");
+    }
+    for line in history.iter().skip(history.len().saturating_sub(SHOWN)) {
+        writeln!(text, "{line}").unwrap();
+    }
+    text
+}
+
+#[test]
+fn the_invariants_hold_whatever_happens() {
+    let only = number("SIM_SEED");
+    let from = only.or(number("SIM_FROM")).unwrap_or(0);
+    let count = if only.is_some() {
+        1
+    } else {
+        number("SIM_SEEDS").unwrap_or(SEEDS)
+    };
+    let mut hours = 0.0;
+    let mut all = Vec::new();
+    for seed in from..from + count {
+        match run(seed, Defect::None, None) {
+            Ok(done) => hours += done.simulated.as_secs_f64() / 3600.0,
+            Err(failed) => all.push((seed, failed)),
+        }
+    }
+    println!(
+        "{count} seeds, {hours:.0} simulated hours, {} failed",
+        all.len()
+    );
+    for (seed, failed) in all.iter().take(60) {
+        println!(
+            "  {seed}: invariant {} at {:.3} s: {}",
+            failed.invariant,
+            failed.at.as_secs_f64(),
+            failed.what
+        );
+    }
+    if let Some((seed, failed)) = all.first() {
+        panic!("{}", report(*seed, failed));
+    }
+}
+
+#[test]
+fn a_run_can_be_repeated() {
+    let history = || {
+        let mut history = Vec::new();
+        assert!(run(1, Defect::None, Some(&mut history)).is_ok());
+        history
+    };
+    assert_eq!(history(), history());
+    assert!(history().len() > 50);
+}
