@@ -31,8 +31,10 @@ pub fn encode(request: &Request) -> Result<Call, Failure> {
         Request::Ps => "/api/ps",
         Request::Tags => "/api/tags",
         Request::Show { .. } => "/api/show",
-        Request::Load(target) | Request::Pin(target) | Request::Ping(target) => path(target.via),
-        Request::Probe(target) => path(target.via),
+        Request::Load(target)
+        | Request::Pin(target)
+        | Request::Ping(target)
+        | Request::Probe(target) => path(target.via),
         Request::Warmup { .. } => "/api/chat",
         Request::Unload { .. } => "/api/generate",
         Request::Pull { .. } => "/api/pull",
@@ -55,9 +57,10 @@ pub fn encode(request: &Request) -> Result<Call, Failure> {
         } => Some(wire::chat_body(target, conversation)?),
         Request::Unload { model } => Some(json!({"model": &**model, "keep_alive": 0})),
     };
-    let copies = match request {
-        Request::Warmup { copies, .. } => (*copies).max(1),
-        _ => 1,
+    let copies = if let Request::Warmup { copies, .. } = request {
+        (*copies).max(1)
+    } else {
+        1
     };
     Ok(Call { path, body, copies })
 }

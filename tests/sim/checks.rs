@@ -16,6 +16,9 @@ const STEP: Duration = Duration::from_millis(100);
 /// Seconds for which a client's request ran before a pin counts as sent to a busy runner: the idle test takes a poll.
 const BUSY_LONG: Duration = Duration::from_millis(200);
 
+/// What Ollama gives a request that asks for no context, without a GPU.
+const CONTEXT_AUTO: i64 = 4096;
+
 /// What makes a ready model a false one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Lie {
@@ -235,8 +238,8 @@ impl Checks {
             Request::Load(target)
             | Request::Pin(target)
             | Request::Ping(target)
-            | Request::Probe(target) => (&target.model, Some(target)),
-            Request::Warmup { target, .. } => (&target.model, Some(target)),
+            | Request::Probe(target)
+            | Request::Warmup { target, .. } => (&target.model, Some(target)),
             Request::Unload { model } => (model, None),
         };
         let weights = weights_of(name);
@@ -259,16 +262,12 @@ impl Checks {
             .iter()
             .find(|runner| runner.weights == weights && runner.runs);
         if let (Some(runner), Some(target)) = (runner, options) {
-            ensure(
-                context(target).is_none_or(|wanted| wanted == runner.context),
-                4,
-                || {
-                    format!(
-                        "{request:?} would reload a runner with {} tokens of context",
-                        runner.context
-                    )
-                },
-            )?;
+            ensure(context(target) == runner.context, 4, || {
+                format!(
+                    "{request:?} would reload a runner with {} tokens of context",
+                    runner.context
+                )
+            })?;
         }
         if matches!(request, Request::Pin(_) | Request::Unload { .. }) {
             let since = self.busy_since.get(&(row, weights));
@@ -305,10 +304,11 @@ impl Checks {
     }
 }
 
-fn context(target: &Target) -> Option<i64> {
+/// The context that a request asks for.
+fn context(target: &Target) -> i64 {
     match target.options.get("num_ctx") {
-        Some(OptionValue::Int(tokens)) => Some(*tokens),
-        _ => None,
+        Some(OptionValue::Int(tokens)) => *tokens,
+        _ => CONTEXT_AUTO,
     }
 }
 

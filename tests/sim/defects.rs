@@ -6,7 +6,7 @@
 pub(crate) enum Defect {
     /// The engine as it is.
     None,
-    /// A ping carries our keep_alive.
+    /// A ping carries our `keep_alive`.
     PinOnPing,
     /// A load is dropped after three seconds.
     DroppedLoad,
