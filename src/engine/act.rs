@@ -273,7 +273,8 @@ impl Engine {
         let from = self
             .wants_idle_from(id)
             .or(proof_needed.then_some(Mono::ZERO))
-            .filter(|_| instance.ping.is_none() && instance.idle_test.is_none())?;
+            .filter(|_| instance.ping.is_none())
+            .filter(|_| instance.idle_test.is_none() && instance.idle_until.is_none())?;
         let retry = instance.last_ping.map_or(Mono::ZERO, |at| at + IDLE_RETRY);
         let from = from.max(instance.no_pings_before).max(retry);
         Some(from.max(self.pings_from(id)))

@@ -176,6 +176,9 @@ pub(super) struct Instance {
     pub(super) idle_proof: bool,
     /// A ping was answered and the next poll tells whether it moved this expiry, which proves that the runner is idle.
     pub(super) idle_test: Option<Expiry>,
+    /// It moved to this, and the next poll tells whether it stays there: the expiry of a runner that has been busy ever
+    /// since its load moves in every poll.
+    pub(super) idle_until: Option<Expiry>,
     /// It seems that somebody unloaded it, and the operator wants that respected until somebody asks for it.
     pub(super) held: bool,
     /// Not loaded before this time, because it was lost too often.
@@ -260,6 +263,7 @@ impl Instance {
             drift_detail: None,
             idle_proof: false,
             idle_test: None,
+            idle_until: None,
             held: false,
             not_before: Mono::ZERO,
             usurper: None,

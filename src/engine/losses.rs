@@ -90,6 +90,7 @@ impl Engine {
         let instance = &mut self.instances[id];
         let before = instance.seen.take();
         instance.idle_test = None;
+        instance.idle_until = None;
         instance.slow_ping = false;
         instance.leaving_until = None;
         if !instance.drift.is_empty() {

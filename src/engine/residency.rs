@@ -66,10 +66,18 @@ impl Engine {
             instance.last_checked = Some(now);
         }
         let slow_ping = std::mem::take(&mut instance.slow_ping);
-        let moved = |expiry| expiry != (entry.expires_at, entry.expires_nanos);
-        if instance.idle_test.take().is_some_and(moved) {
-            instance.idle_proof = true;
+        let expiry = (entry.expires_at, entry.expires_nanos);
+        instance.idle_proof = instance.idle_until.take() == Some(expiry);
+        if instance
+            .idle_test
+            .take()
+            .is_some_and(|before| before != expiry)
+        {
+            instance.idle_until = Some(expiry);
+            let server = instance.server;
+            self.servers[server].poll_now(now);
         }
+        let instance = &mut self.instances[id];
         if instance.load.is_some() {
             let context = before.as_ref().map(|seen| seen.view.context_length);
             self.note_reload_of_lost(id, context, entry);

@@ -199,3 +199,19 @@ fn a_pin_does_not_make_a_drifted_runner_ours() {
         assert_eq!(world.count_sent("load a:latest"), 0);
     }
 }
+
+/// Found by the simulation (seeds 1, 52 and 53): such a runner looked idle after every ping.
+#[test]
+fn a_runner_that_is_busy_since_its_load_is_not_pinned() {
+    let mut world = World::new(spec(vec![model("a:latest")]));
+    world.list("a:latest", 300);
+    world.never_idle = true;
+    world.busy = vec!["a:latest".into()];
+    world.tell(crate::engine::Event::Clock(crate::engine::UnixMillis(WALL)));
+    world.pass(60_000);
+    assert_eq!(world.count_sent("pin a:latest"), 0);
+    world.never_idle = false;
+    world.busy.clear();
+    world.pass(10_000);
+    assert_eq!(world.count_sent("pin a:latest"), 1);
+}

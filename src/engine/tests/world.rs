@@ -67,6 +67,8 @@ pub(super) struct World {
     pub(super) polls: usize,
     /// The options of the last ping or pin.
     pub(super) pinged_with: Arc<Options>,
+    /// Runners are busy since their load, so that every poll shows another expiry.
+    pub(super) never_idle: bool,
 }
 
 impl World {
@@ -86,6 +88,7 @@ impl World {
             notices: Vec::new(),
             polls: 0,
             pinged_with: Arc::default(),
+            never_idle: false,
         };
         for model in &spec.models {
             world.install(&model.name, &format!("sha256-{}", model.name));
@@ -210,6 +213,11 @@ impl World {
             Mood::Silent => return None,
             Mood::PsSilent if *request == Request::Ps => return None,
             Mood::PsSilent | Mood::Well => {}
+        }
+        if self.never_idle && *request == Request::Ps {
+            for entry in &mut self.resident {
+                entry.expires_nanos += 1;
+            }
         }
         let done = Some(Ok(Answer::Done(Timings::default())));
         match request {
