@@ -44,7 +44,7 @@ pub(crate) enum Mode {
 pub(crate) struct Truth {
     pub(crate) weights: &'static str,
     pub(crate) context: i64,
-    /// Requests that use it; 0 for one that has never been idle, because its expiry moves by itself.
+    /// Requests that use it.
     pub(crate) requests: u32,
     pub(crate) runs: bool,
 }
@@ -56,11 +56,7 @@ pub(crate) fn truth(rules: &Rules) -> Vec<Truth> {
         .map(|one| Truth {
             weights: weights_of(&one.name),
             context: one.context_length,
-            requests: if one.expires_at.is_some() {
-                one.requests
-            } else {
-                0
-            },
+            requests: one.requests,
             runs: one.runs,
         })
         .collect()
