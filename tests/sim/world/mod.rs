@@ -267,14 +267,14 @@ impl World<'_> {
             .look(self.now, &self.setup, &self.snapshot, &truths)
     }
 
-    /// Whether our poll waits for its answer.
+    /// Whether our poll waits for its answer, or the last one did not get any.
     pub(super) fn is_silent(&self, row: usize) -> bool {
         let waits = |open: &Open| {
             open.row == row
                 && open.request == Request::Ps
                 && self.now - open.sent > Duration::from_millis(100)
         };
-        self.open.values().any(waits)
+        self.silenced[row] || self.open.values().any(waits)
     }
 }
 
