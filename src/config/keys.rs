@@ -203,6 +203,12 @@ pub(super) const SECTIONS: &[Key<Draft>] = &[
         "A server that answers nothing for so long is `unknown`"
     ),
     key!(
+        "health.stuckAfter",
+        time(1000, DAY),
+        timing.stuck_after,
+        "A runner that is seen at work and gets no further for so long is stuck in computing"
+    ),
+    key!(
         "warmup.timeout",
         time(1000, DAY),
         timing.warmup_timeout,
@@ -227,10 +233,22 @@ pub(super) const SECTIONS: &[Key<Draft>] = &[
         "Losses within it count as a fight"
     ),
     key!(
+        "residency.unwedge",
+        Accepts::Bool,
+        timing.unwedge,
+        "Where runners are observed: unload the idle model for which a server waits for ever, so that it loads again"
+    ),
+    key!(
         "residency.onUnload",
         Accepts::Word(&["reload", "hold"]),
         timing.reload_on_unload,
         "After somebody's explicit unload: load again, or hold until told to"
+    ),
+    key!(
+        "runners",
+        Accepts::Word(&["auto", "off"]),
+        timing.observe_runners,
+        "Whether Ollama's runner processes are observed directly, where their sockets can be seen"
     ),
     key!(
         "readiness.policy",
