@@ -63,7 +63,7 @@ class Sidecar:
     def children(self, labels, words):
         """Every combination of labels that exists from the start."""
         if "version" in labels:
-            values = {"version": "0.1.0", "rustc": "1.88", "target": "x86_64"} if "rustc" in labels else {"version": "0.33.0"}
+            values = {"version": "0.1.0", "arch": "x86_64"} if "arch" in labels else {"version": "0.33.0"}
             yield values
             return
         models = self.models if "model" in labels else [None]
@@ -177,7 +177,7 @@ class Sidecar:
                 gate = is_open
                 self.set(at, "preloader_ready", int(gate))
                 self.add(at, "preloader_ready_transitions_total", to="ready" if gate else "not_ready")
-        self.set(0, "preloader_build_info", 1, version="0.1.0", rustc="1.88", target="x86_64")
+        self.set(0, "preloader_build_info", 1, version="0.1.0", arch="x86_64")
         self.set(0, "preloader_server_info", 1, version="0.33.0")
         self.set(0, "preloader_config_last_reload_success_timestamp_seconds", ("date", 0))
         for at in range(0, HOURS * HOUR + 1, STEP):
