@@ -277,8 +277,10 @@ def warmup(bench):
     server.start()
     preloader = bench.preloader(server, models("smol-a", warmup=[conversation]))
     took = preloader.wait_ready(120)
-    first = server.chat("smol-a", SYSTEM, "What is rule two?")
-    others = sorted(server.chat("smol-a", SYSTEM, f"What is rule {n}?") for n in ("three", "four", "five"))
+    # No two questions begin alike: what a question shares with the one before is no merit of the warm-up.
+    first = server.chat("smol-a", SYSTEM, "What is rule two about?")
+    questions = ("Name the third rule, please.", "Shall I answer shortly or not?", "How many rules are there now?")
+    others = sorted(server.chat("smol-a", SYSTEM, question) for question in questions)
     second = others[1]
     assert first <= 1.2 * second + 0.02, f"first {first:.3f} s, later {second:.3f} s"
     return {"cold first chat": cold, "start → warm": took, "first chat": first, "later chats (median)": second}
