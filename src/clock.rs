@@ -1,6 +1,7 @@
 //! The only file that reads a clock. Everything else gets the time as an argument.
 
 use crate::engine::{Mono, UnixMillis};
+use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -39,6 +40,11 @@ pub fn wall() -> UnixMillis {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     UnixMillis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A duration in whole milliseconds, as status, log and files give it.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A date as RFC 3339 in UTC with milliseconds, such as `2026-11-24T08:30:00.123Z`. Dates outside the years 0–9999 are

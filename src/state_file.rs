@@ -1,6 +1,7 @@
 //! What was learned, in a file: read once at the start, written when it changed. It is a convenience: a file that is
 //! missing, damaged or of a later version is ignored with a warning, and one that cannot be written costs nothing else.
 
+use crate::clock::millis;
 use crate::engine::snapshot::{LossCause, LossView};
 use crate::engine::{Memory, Remembered, Snapshot, UnixMillis};
 use serde::{Deserialize, Serialize};
@@ -136,7 +137,6 @@ async fn write_aside(path: PathBuf, memory: Memory) -> io::Result<()> {
 
 impl Entry {
     fn of(server: &Arc<str>, model: &Arc<str>, facts: &Remembered) -> Self {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
             server: Arc::clone(server),
             model: Arc::clone(model),

@@ -54,7 +54,7 @@ fn scaled(number: &str, unit_millis: u64) -> Option<Duration> {
 
 /// Writes a duration in the largest unit that needs no decimals.
 pub(super) fn show(duration: Duration) -> String {
-    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let millis = crate::clock::millis(duration);
     if millis == 0 {
         return "0s".to_owned();
     }

@@ -1,5 +1,6 @@
 //! The engine's notices as log lines: one for each change of a state, constant words, the facts as fields.
 
+use crate::clock::millis;
 use crate::engine::Notice;
 use crate::engine::snapshot::State;
 use tracing::{info, warn};
@@ -51,8 +52,7 @@ fn write_state(notice: &Notice) {
     else {
         return;
     };
-    let duration_ms =
-        duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    let duration_ms = duration.map(millis);
     let (kind, error) = match failure {
         Some(failure) => (Some(failure.kind.as_str()), Some(&*failure.message)),
         None => (None, None),

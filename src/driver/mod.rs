@@ -4,7 +4,7 @@
 
 mod log;
 
-use crate::clock::{self, Clock};
+use crate::clock::{self, Clock, millis};
 use crate::engine::sight::Sight;
 use crate::engine::{
     Answer, Effect, Engine, Event, Failure, Memory, ModelId, OpId, Request, ServerId, Snapshot,
@@ -140,9 +140,7 @@ impl<O: Ollama> Driver<O> {
     /// Tells the engine the wall time when the clock was set, and at the start.
     fn tell_time(&mut self) {
         let wall = clock::wall();
-        let since_start =
-            i64::try_from(self.clock.now().since_start().as_millis()).unwrap_or(i64::MAX);
-        let epoch = UnixMillis(wall.0.saturating_sub(since_start));
+        let epoch = wall.minus(self.clock.now());
         let stepped = self
             .epoch
             .is_none_or(|known| (known.0 - epoch.0).abs() > CLOCK_STEP_MILLIS);
@@ -196,8 +194,6 @@ impl<O: Ollama> Driver<O> {
         let (reporter, clock) = (self.reporter.clone(), self.clock);
         let next = AtomicU64::new(0);
         move |progress: Progress| {
-            let millis =
-                |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
             let now = millis(clock.now().since_start());
             let is_last = progress.completed == progress.total;
             if (now >= next.load(Ordering::Relaxed) || is_last)

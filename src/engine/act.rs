@@ -203,13 +203,8 @@ impl Engine {
         let Some(seen) = &instance.seen else { return };
         let pinned = seen.view.pinned;
         // A pin, by another name of the weights or by an earlier process, is set on drifted runners as well.
-        let context = self.models[instance.model].options.get("num_ctx");
-        let as_declared = match context {
-            Some(super::spec::OptionValue::Int(tokens)) => {
-                u64::try_from(*tokens) == Ok(seen.view.context_length)
-            }
-            _ => true,
-        };
+        let declared = self.models[instance.model].context();
+        let as_declared = declared.is_none_or(|tokens| tokens == seen.view.context_length);
         let retried = matches!(instance.phase, Phase::Retrying(_));
         let instance = &mut self.instances[id];
         instance.mid_attempt = false;

@@ -147,15 +147,8 @@ impl Engine {
     fn would_start(&self, id: InstanceId) -> bool {
         let instance = &self.instances[id];
         let place = &self.servers[instance.server];
-        instance.is_quiet()
-            && instance.digest.is_some()
-            && instance.weights.is_some()
-            && instance.conflict.is_none()
-            && !instance.held
+        self.may_be_loaded(id)
             && instance.leaving_until.is_none()
-            && !self.is_missing(id)
-            && !self.is_loading_elsewhere(id)
-            && !self.may_be_returning(id)
             && (!self.is_updated_first(id) || self.has_free_pull(instance.server))
             && place.ps.is_none()
             && self.free_loads(instance.server) > 0

@@ -4,7 +4,7 @@
 use super::instance::Phase;
 use super::request::Request;
 use super::snapshot::Drift;
-use super::spec::{DriftPolicy, OptionValue};
+use super::spec::DriftPolicy;
 use super::time::Mono;
 use super::{About, Engine, Failure, InstanceId};
 use std::sync::Arc;
@@ -85,9 +85,9 @@ impl Engine {
             .as_ref()
             .map_or(0, |seen| seen.view.context_length);
         let spec = &self.models[instance.model];
-        let declared = match spec.options.get("num_ctx") {
-            Some(OptionValue::Int(_)) => "declared",
-            _ => "its load gave",
+        let declared = match spec.context() {
+            Some(_) => "declared",
+            None => "its load gave",
         };
         format!(
             "its runner has a context of {there} tokens, {declared} {wanted}: another client asks for {there}; to agree, \

@@ -188,11 +188,29 @@ impl Engine {
     fn why_not(&self, model: ModelId, blocking: bool) -> Reason {
         let name = &self.models[model].name;
         let state = self.model_state(model);
-        let error = self.of_model[model]
-            .iter()
-            .map(|id| &self.instances[*id])
-            .filter(|instance| instance.state == state)
-            .find_map(|instance| instance.last_error.as_ref());
+        let said = match self.explain(model, state) {
+            Some(why) => format!("{name} is {state}: {why}"),
+            None => format!("{name} is {state}"),
+        };
+        reason(Some(Arc::clone(name)), blocking, &said)
+    }
+
+    /// What a model in that state waits for.
+    fn explain(&self, model: ModelId, state: State) -> Option<String> {
+        let instances = || self.of_model[model].iter().map(|id| &self.instances[*id]);
+        let pending = state == State::Pending;
+        if pending && instances().any(|instance| instance.held) {
+            return Some(
+                "it seems that a client unloaded it, and residency.onUnload is hold".to_owned(),
+            );
+        }
+        let usurper = instances().find_map(|instance| instance.usurper.as_ref());
+        if let Some(usurper) = usurper.filter(|_| pending) {
+            return Some(format!("{} took its place and is in use", usurper.name));
+        }
+        if let Some(why) = self.why_wedged(model) {
+            return Some(why);
+        }
         let tells = matches!(
             state,
             State::Pending
@@ -201,49 +219,10 @@ impl Engine {
                 | State::Quarantined
                 | State::Unresponsive
         );
-        let held = self.of_model[model]
-            .iter()
-            .any(|id| self.instances[*id].held);
-        if state == State::Pending && held {
-            let message = format!(
-                "{name} is pending: it seems that a client unloaded it, and residency.onUnload is hold"
-            );
-            return Reason {
-                model: Some(Arc::clone(name)),
-                blocking,
-                message: message.into(),
-            };
-        }
-        let yields = self.of_model[model]
-            .iter()
-            .find_map(|id| self.instances[*id].usurper.as_ref());
-        if let (State::Pending, Some(usurper)) = (state, yields) {
-            let message = format!(
-                "{name} is pending: {} took its place and is in use",
-                usurper.name
-            );
-            return Reason {
-                model: Some(Arc::clone(name)),
-                blocking,
-                message: message.into(),
-            };
-        }
-        if let Some(why) = self.why_wedged(model) {
-            return Reason {
-                model: Some(Arc::clone(name)),
-                blocking,
-                message: format!("{name} is {state}: {why}").into(),
-            };
-        }
-        let message = match error.filter(|_| tells) {
-            Some(error) => format!("{name} is {state}: {}", error.message),
-            None => format!("{name} is {state}"),
-        };
-        Reason {
-            model: Some(Arc::clone(name)),
-            blocking,
-            message: message.into(),
-        }
+        instances()
+            .filter(|instance| tells && instance.state == state)
+            .find_map(|instance| instance.last_error.as_ref())
+            .map(|error| error.message.to_string())
     }
 }
 

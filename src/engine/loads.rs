@@ -21,8 +21,14 @@ impl Engine {
         };
         due && now >= instance.not_before
             && now >= self.yields_until(id)
-            && instance.is_quiet()
             && instance.seen.is_none()
+            && self.may_be_loaded(id)
+    }
+
+    /// Whether nothing but its turn and time keeps an instance that is not there from being loaded.
+    pub(super) fn may_be_loaded(&self, id: InstanceId) -> bool {
+        let instance = &self.instances[id];
+        instance.is_quiet()
             && instance.digest.is_some()
             && instance.weights.is_some()
             && instance.conflict.is_none()
@@ -34,7 +40,7 @@ impl Engine {
 
     /// Whether another name of the same weights is being loaded. A second load would meet the runner when it is in use,
     /// with a `keep_alive`; once it is listed, both names have it.
-    pub(super) fn is_loading_elsewhere(&self, id: InstanceId) -> bool {
+    fn is_loading_elsewhere(&self, id: InstanceId) -> bool {
         let instance = &self.instances[id];
         let loads = self.servers[instance.server].loads.iter();
         loads

@@ -151,8 +151,7 @@ impl Engine {
         let place = &self.servers[instance.server];
         let name = &self.models[instance.model].name;
         let (pinned, expires_at) = before.unwrap_or((true, super::UnixMillis(i64::MAX)));
-        let since_start = i64::try_from(now.since_start().as_millis()).unwrap_or(i64::MAX);
-        let wall = self.epoch.0.saturating_add(since_start);
+        let wall = self.epoch.plus(now);
         let mut newcomers = crowd.newcomers.clone();
         // Our own load may have cost the place as well as what somebody else loaded meanwhile.
         if let Some(loading) = crowd.loading.filter(|loading| *loading != id) {
@@ -174,7 +173,7 @@ impl Engine {
                 .iter()
                 .any(|listed| listed.eq_ignore_ascii_case(name)),
             foreign_expiry: !pinned,
-            expired: expires_at.0 <= wall,
+            expired: expires_at <= wall,
             repaired_under_ping: instance.ping.is_some(),
             ended: instance
                 .sight
@@ -328,8 +327,7 @@ impl Engine {
         if cause == LossCause::OptionsChanged {
             instance.options_changed_at = Some(at);
         }
-        let since_start = i64::try_from(at.since_start().as_millis()).unwrap_or(i64::MAX);
-        let date = super::UnixMillis(self.epoch.0.saturating_add(since_start));
+        let date = self.epoch.plus(at);
         let detail: Arc<str> = detail.into();
         let totals = instance.totals();
         count(&mut totals.losses, &LossCause::ALL, &cause);

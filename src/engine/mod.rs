@@ -244,8 +244,7 @@ impl Engine {
     }
 
     fn set_clock(&mut self, now: Mono, wall: UnixMillis) {
-        let since_start = i64::try_from(now.since_start().as_millis()).unwrap_or(i64::MAX);
-        let epoch = UnixMillis(wall.0.saturating_sub(since_start));
+        let epoch = wall.minus(now);
         if epoch != self.epoch {
             self.epoch = epoch;
             self.changed = true;
@@ -352,11 +351,7 @@ impl Engine {
     fn is_our_pin(&self, now: Mono, expires_at: UnixMillis) -> bool {
         /// A runner that nobody has asked for two years still carries our mark.
         const TOLERANCE_SECONDS: i64 = 2 * 366 * 86_400;
-        let since_start = i64::try_from(now.since_start().as_millis()).unwrap_or(i64::MAX);
-        let left = expires_at
-            .0
-            .saturating_sub(self.epoch.0.saturating_add(since_start))
-            / 1000;
+        let left = expires_at.0.saturating_sub(self.epoch.plus(now).0) / 1000;
         (left - request::PIN_SECONDS).abs() <= TOLERANCE_SECONDS
     }
 

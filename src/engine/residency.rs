@@ -191,13 +191,8 @@ impl Engine {
         let Some(seen) = &instance.seen else { return };
         let mut drift = Vec::new();
         let mut detail = None;
-        let wanted = spec.options.get("num_ctx").and_then(|value| match value {
-            super::spec::OptionValue::Int(context) => u64::try_from(*context).ok(),
-            super::spec::OptionValue::Bool(_)
-            | super::spec::OptionValue::Float(_)
-            | super::spec::OptionValue::Text(_) => None,
-        });
-        let expected = wanted
+        let expected = spec
+            .context()
             .or(instance.loaded_context)
             .filter(|_| seen.view.context_length != 0);
         if expected.is_some_and(|context| context != seen.view.context_length) {

@@ -29,8 +29,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// The date of an instant.
     pub fn date(&self, at: Mono) -> UnixMillis {
-        let since_start = i64::try_from(at.since_start().as_millis()).unwrap_or(i64::MAX);
-        UnixMillis(self.epoch.0.saturating_add(since_start))
+        self.epoch.plus(at)
     }
 
     /// How many models are in each state, in the order of [`State::ALL`].

@@ -61,6 +61,18 @@ pub struct ModelSpec {
     pub min_servers: usize,
 }
 
+impl ModelSpec {
+    /// The declared context in tokens.
+    pub fn context(&self) -> Option<u64> {
+        match self.options.get("num_ctx") {
+            Some(OptionValue::Int(tokens)) => u64::try_from(*tokens).ok(),
+            Some(OptionValue::Bool(_) | OptionValue::Float(_) | OptionValue::Text(_)) | None => {
+                None
+            }
+        }
+    }
+}
+
 /// What proves that a model is warm.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verify {

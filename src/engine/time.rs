@@ -27,6 +27,10 @@ impl Mono {
         self.0
     }
 
+    fn as_millis(self) -> i64 {
+        i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// Time from `earlier` to `self`; zero when `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
@@ -56,3 +60,17 @@ impl fmt::Debug for Mono {
 /// Wall time as milliseconds since the Unix epoch. Year 2319 is far inside its range.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct UnixMillis(pub i64);
+
+impl UnixMillis {
+    /// The date of `at`, where `self` is that of [`Mono::ZERO`].
+    #[must_use]
+    pub fn plus(self, at: Mono) -> Self {
+        Self(self.0.saturating_add(at.as_millis()))
+    }
+
+    /// The date of [`Mono::ZERO`], where `self` is that of `at`.
+    #[must_use]
+    pub fn minus(self, at: Mono) -> Self {
+        Self(self.0.saturating_sub(at.as_millis()))
+    }
+}

@@ -4,14 +4,13 @@ use super::body::{
     ActivityEntry, ErrorEntry, InstanceEntry, InstanceFacts, LossEntry, ModelEntry,
     NamedModelEntry, ReadyBody, RunnerEntry, RunnersEntry, ServerEntry, StatusBody, WedgedEntry,
 };
-use crate::clock::rfc3339;
+use crate::clock::{millis, rfc3339};
 use crate::engine::Mono;
 use crate::engine::sight::Work;
 use crate::engine::snapshot::{
     Activity, ErrorView, InstanceView, LossView, ModelView, Reason, ServerView, Snapshot, State,
 };
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 pub(super) fn ready(snapshot: &Snapshot) -> ReadyBody {
     ReadyBody {
@@ -299,8 +298,4 @@ fn sentences(reasons: &[Reason]) -> Vec<String> {
 
 fn date(snapshot: &Snapshot, at: Mono) -> String {
     rfc3339(snapshot.date(at))
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
